@@ -1,0 +1,13 @@
+//! Fused, differentiable tensor operations on Candle's tape, and the loops they are made of.
+
+pub mod gradient;
+pub mod operation;
+pub mod random;
+mod real;
+pub mod simd;
+pub mod slices;
+pub mod storage;
+
+pub use operation::{Operation, Output, apply};
+pub use random::{Mode, Purpose, Random};
+pub use real::Real;
