@@ -1,6 +1,7 @@
 //! Fused, differentiable tensor operations on Candle's tape, and the loops they are made of.
 
 pub mod gradient;
+pub mod matmul;
 pub mod operation;
 pub mod random;
 mod real;
