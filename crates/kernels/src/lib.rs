@@ -5,6 +5,7 @@ pub mod matmul;
 pub mod operation;
 pub mod random;
 mod real;
+pub mod recurrent;
 pub mod simd;
 pub mod slices;
 pub mod storage;

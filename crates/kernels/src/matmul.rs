@@ -16,7 +16,8 @@ use rayon::prelude::*;
 
 use crate::Real;
 
-pub(crate) use micro::{HasTile, Tile};
+pub use micro::HasTile;
+use micro::Tile;
 
 /// Depth of a block: how many terms a register tile adds between loading and storing `C`.
 const DEPTH: usize = 256;
@@ -115,12 +116,22 @@ pub struct Packed<T> {
     cols: usize,
 }
 
-impl<T: Real + HasTile> Packed<T> {
+impl<T: Real> Packed<T> {
     /// Packs `matrix`.
     pub fn new(matrix: Matrix<'_, T>) -> Self {
         let mut data = Vec::new();
         pack(matrix, &mut data);
         Self { data, rows: matrix.rows, cols: matrix.cols }
+    }
+
+    /// Rows of the matrix: the depth of a product with it.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of the matrix and of a product with it.
+    pub fn cols(&self) -> usize {
+        self.cols
     }
 }
 
@@ -128,12 +139,7 @@ impl<T: Real + HasTile> Packed<T> {
 ///
 /// # Panics
 /// If the sizes do not fit together.
-pub fn matmul<T: Real + HasTile>(
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    c: MatrixMut<'_, T>,
-    target: Target,
-) {
+pub fn matmul<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: MatrixMut<'_, T>, target: Target) {
     thread_local_buffer(|data: &mut Vec<T>| {
         pack(b, data);
         multiply(a, data, b.rows, b.cols, c, target);
@@ -144,7 +150,7 @@ pub fn matmul<T: Real + HasTile>(
 ///
 /// # Panics
 /// If the sizes do not fit together.
-pub fn matmul_packed<T: Real + HasTile>(
+pub fn matmul_packed<T: Real>(
     a: Matrix<'_, T>,
     b: &Packed<T>,
     c: MatrixMut<'_, T>,
@@ -186,7 +192,7 @@ fn thread_local_buffer<T: 'static, R>(f: impl FnOnce(&mut Vec<T>) -> R) -> R {
 }
 
 /// Packs `b` into `data`: blocks of [`DEPTH`] rows, in them panels as wide as the register tile.
-fn pack<T: Real + HasTile>(b: Matrix<'_, T>, data: &mut Vec<T>) {
+fn pack<T: Real>(b: Matrix<'_, T>, data: &mut Vec<T>) {
     let width = T::tile().cols;
     let panels = b.cols.div_ceil(width);
     data.resize(b.rows * panels * width, T::ZERO);
@@ -261,7 +267,7 @@ unsafe impl<T> Send for Shared<T> {}
 unsafe impl<T> Sync for Shared<T> {}
 
 /// The product with packed right operand.
-fn multiply<T: Real + HasTile>(
+fn multiply<T: Real>(
     a: Matrix<'_, T>,
     packed: &[T],
     depth: usize,
@@ -318,7 +324,7 @@ struct Job<'a, T: 'static> {
     tile: &'static Tile<T>,
 }
 
-impl<T: Real + HasTile> Job<'_, T> {
+impl<T: Real> Job<'_, T> {
     /// Computes the given rows of the given panels. Parts that run at once must not overlap.
     fn run(&self, rows: std::ops::Range<usize>, panels: std::ops::Range<usize>) {
         let all_panels = self.cols.div_ceil(self.tile.cols);
@@ -453,7 +459,7 @@ mod tests {
     }
 
     /// Every element of `matmul` against the textbook, to the last bit.
-    fn check<T: Real + HasTile>(m: usize, n: usize, k: usize, a_t: bool, b_t: bool, add: bool) {
+    fn check<T: Real>(m: usize, n: usize, k: usize, a_t: bool, b_t: bool, add: bool) {
         let (a, b) = (numbers::<T>(m * k, 0.1), numbers::<T>(k * n, 0.2));
         let a = if a_t { Matrix::new(&a, k, m).t() } else { Matrix::new(&a, m, k) };
         let b = if b_t { Matrix::new(&b, n, k).t() } else { Matrix::new(&b, k, n) };

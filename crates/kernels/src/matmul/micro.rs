@@ -22,7 +22,7 @@ pub(crate) struct Tile<T: 'static> {
 }
 
 /// A number with register tiles.
-pub trait HasTile: Real {
+pub trait HasTile: Sized + 'static {
     #[doc(hidden)]
     #[allow(private_interfaces)]
     fn tile() -> &'static Tile<Self>;
