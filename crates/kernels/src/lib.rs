@@ -1,6 +1,10 @@
 //! Fused, differentiable tensor operations on Candle's tape, and the loops they are made of.
 
+pub mod cross_entropy;
+pub mod dropout;
+pub mod embedding;
 pub mod gradient;
+pub mod linear;
 pub mod matmul;
 pub mod operation;
 pub mod random;
