@@ -58,17 +58,6 @@ pub enum Error {
         states: (usize, usize),
     },
 
-    /// An input that this combination of kind and score needs, or has no use for.
-    #[error("{what} is {found}, but this attention {expected}")]
-    Input {
-        /// Which input.
-        what: &'static str,
-        /// "given" or "missing".
-        found: &'static str,
-        /// "needs it" or "has no use for it".
-        expected: &'static str,
-    },
-
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
