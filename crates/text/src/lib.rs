@@ -5,10 +5,12 @@
 //! | [`tokenizer`] | text → ids with byte spans; ids → the same text |
 //! | [`vocab`] | the special ids |
 //! | [`words`](mod@words) | the words that alignments count |
+//! | [`metrics`] | BLEU, chrF and TER with the signatures that make them comparable |
 //! | [`output`] | files that appear whole or not at all |
 
 pub mod error;
 mod hash;
+pub mod metrics;
 pub mod output;
 pub mod tokenizer;
 pub mod vocab;
