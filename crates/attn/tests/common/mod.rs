@@ -17,7 +17,7 @@ pub(crate) const CPU: &Device = &Device::Cpu;
 
 /// All that attention reads. Tensors are `states` `[batch, src_len, memory_dim]`, `query`
 /// `[batch, tgt_len, dim]`, and the parameters by their names.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) config: AttentionConfig,
     pub(crate) lengths: Vec<usize>,
