@@ -2,11 +2,13 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`corpus`] | parallel text as a stream |
 //! | [`tokenizer`] | text → ids with byte spans; ids → the same text |
 //! | [`vocab`] | the special ids |
 //! | [`words`](mod@words) | the words that alignments count |
 //! | [`output`] | files that appear whole or not at all |
 
+pub mod corpus;
 pub mod error;
 mod hash;
 pub mod output;
@@ -14,6 +16,7 @@ pub mod tokenizer;
 pub mod vocab;
 pub mod words;
 
+pub use corpus::{Columns, Lines, Pair, Pairs};
 pub use error::{Error, Result};
 pub use tokenizer::{Encoding, Tokenizer, TokenizerConfig, TokenizerKind, Tokenizers};
 pub use words::words;
