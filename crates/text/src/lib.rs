@@ -2,12 +2,14 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`corpus`] | parallel text as a stream |
 //! | [`tokenizer`] | text → ids with byte spans; ids → the same text |
 //! | [`vocab`] | the special ids |
 //! | [`words`](mod@words) | the words that alignments count |
 //! | [`metrics`] | BLEU, chrF and TER with the signatures that make them comparable |
 //! | [`output`] | files that appear whole or not at all |
 
+pub mod corpus;
 pub mod error;
 mod hash;
 pub mod metrics;
@@ -16,6 +18,7 @@ pub mod tokenizer;
 pub mod vocab;
 pub mod words;
 
+pub use corpus::{Columns, Lines, Pair, Pairs};
 pub use error::{Error, Result};
 pub use tokenizer::{Decoded, Encoding, Tokenizer, TokenizerConfig, TokenizerKind, Tokenizers};
 pub use words::words;
