@@ -17,5 +17,5 @@ pub mod vocab;
 pub mod words;
 
 pub use error::{Error, Result};
-pub use tokenizer::{Encoding, Tokenizer, TokenizerConfig, TokenizerKind, Tokenizers};
+pub use tokenizer::{Decoded, Encoding, Tokenizer, TokenizerConfig, TokenizerKind, Tokenizers};
 pub use words::words;
