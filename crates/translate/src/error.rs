@@ -8,11 +8,37 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] model::Error),
 
-    /// The network computed something that is not a number: it is broken, often by a training
+    /// A tokenizer failed.
+    #[error(transparent)]
+    Text(#[from] text::Error),
+
+    /// A sentence is longer than the configuration allows.
+    #[error("line {line} has {found} tokens, expected at most {limit} (max_src_len)")]
+    TooLong {
+        /// The line, counted from 1.
+        line: usize,
+        /// Its tokens.
+        found: usize,
+        /// See [`SearchConfig::max_src_len`](crate::SearchConfig::max_src_len).
+        limit: usize,
+    },
+
+    /// Model and tokenizer were not made for each other.
+    #[error("the tokenizer is of another model: its {side} {what} is {found}, expected {expected}")]
+    ForeignTokenizer {
+        /// `source` or `target`.
+        side: &'static str,
+        /// What differs.
+        what: &'static str,
+        /// What the tokenizer has.
+        found: String,
+        /// What the model asks for.
+        expected: String,
+    },
+
+    /// The network computed something that is not a finite number: it is broken, often by a training
     /// that diverged.
-    #[error(
-        "the model's log-probability of token {token} is {found}, expected a number up to zero"
-    )]
+    #[error("the model's log-probability of token {token} is {found}, expected a finite number")]
     NotANumber {
         /// The token whose log-probability it is.
         token: u32,
