@@ -39,6 +39,29 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// The loss does not depend on a parameter.
+    #[error("parameter {name} receives no gradient")]
+    NoGradient {
+        /// The parameter.
+        name: String,
+    },
+
+    /// A parameter is not where, or not what, the optimizer can update.
+    #[error("parameter {name} cannot be trained: training needs 32-bit numbers on the processor")]
+    NotOnCpu {
+        /// The parameter.
+        name: String,
+    },
+
+    /// The state of an optimizer cannot be used.
+    #[error("{path} holds no state of this optimizer for this model: {reason}")]
+    Optimizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -47,6 +70,10 @@ pub enum Error {
 impl Error {
     pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
         Self::Read { path: path.into(), source }
+    }
+
+    pub(crate) fn optimizer(path: &Path, reason: impl ToString) -> Self {
+        Self::Optimizer { path: path.into(), reason: reason.to_string() }
     }
 
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {

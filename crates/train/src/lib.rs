@@ -2,6 +2,12 @@
 
 pub mod config;
 mod error;
+mod exact;
+mod gradients;
+mod optimizer;
+pub mod schedule;
 
 pub use config::Experiment;
 pub use error::{Error, Result};
+pub use gradients::{Gradients, clip_factor};
+pub use optimizer::Optimizer;
