@@ -2,10 +2,13 @@
 
 pub mod config;
 mod error;
+pub mod event;
 mod exact;
 mod gradients;
+mod log;
 mod optimizer;
 pub mod schedule;
+mod tensorboard;
 
 pub use config::Experiment;
 pub use error::{Error, Result};
