@@ -39,6 +39,33 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A checkpoint is not as it was written.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A run cannot go on with another experiment.
+    #[error(
+        "`{key}` was {before} when the run began and is {now} now; only limits may change while \
+         resuming"
+    )]
+    ChangedKey {
+        /// The key that differs.
+        key: String,
+        /// Its value in the run.
+        before: String,
+        /// Its value in the experiment file.
+        now: String,
+    },
+
+    /// A run cannot go on with other data.
+    #[error("the training or development data is not what it was when the run began")]
+    ChangedData,
+
     /// The loss does not depend on a parameter.
     #[error("parameter {name} receives no gradient")]
     NoGradient {
@@ -61,6 +88,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+
+    /// Text could not be read, written or tokenized.
+    #[error(transparent)]
+    Text(#[from] text::Error),
 
     /// A tensor operation failed.
     #[error(transparent)]
