@@ -5,10 +5,11 @@
 //! | [`tokenizer`] | text → ids with byte spans; ids → the same text |
 //! | [`vocab`] | the special ids |
 //! | [`words`](mod@words) | the words that alignments count |
+//! | [`mod@hash`] | fingerprints of data and files |
 //! | [`output`] | files that appear whole or not at all |
 
 pub mod error;
-mod hash;
+pub mod hash;
 pub mod output;
 pub mod tokenizer;
 pub mod vocab;
