@@ -1,0 +1,106 @@
+//! The mean of several models: of the last checkpoints of a run, it is often better than each.
+//!
+//! Averaging checkpoints of one run goes back to Polyak and Juditsky (1992); Vaswani et al.
+//! (2017), §6.1, do it for translation.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{Device, Tensor};
+use model::Model;
+
+use crate::{Error, Result, checkpoint::sync_dir};
+
+/// Writes the mean of the models in `dirs` to the new directory `out`, with the tokenizers and
+/// the search defaults of the last of them, and with `card` as its description.
+///
+/// Parameters are added in `f64` in the order of `dirs`, so the result does not depend on
+/// anything else.
+///
+/// # Errors
+/// [`Error::Average`] if `dirs` is empty or the models differ in more than their parameters'
+/// values; if a file cannot be read or written. `out` then does not change.
+pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
+    let Some(last) = dirs.last() else {
+        return Err(Error::Average { dir: out.into(), reason: "there is no model".into() });
+    };
+    let partial = beside(out, ".partial")?;
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;
+    }
+    fs::create_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;
+    let written = mean(dirs)
+        .and_then(|mean| Ok(mean.save(&partial)?))
+        .and_then(|()| copy_rest(last, &partial, card))
+        .and_then(|()| put(&partial, out));
+    if written.is_err() {
+        // The first error is the one that tells what is wrong.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    written
+}
+
+/// A model whose parameters are the means of those in `dirs`.
+fn mean(dirs: &[PathBuf]) -> Result<Model> {
+    let first = Model::open(&dirs[0], &Device::Cpu)?;
+    let mut sums = Vec::new();
+    for (_, var) in first.parameters().iter() {
+        sums.push(vec![0f64; var.elem_count()]);
+    }
+    for dir in dirs {
+        let differs = |reason: String| Error::Average { dir: dir.clone(), reason };
+        let model = Model::open(dir, &Device::Cpu)?;
+        let expected = || first.parameters().iter().map(|(name, var)| (name, var.dims()));
+        let found = model.parameters().iter().map(|(name, var)| (name, var.dims()));
+        if !found.eq(expected()) {
+            return Err(differs(format!("its parameters are not those of {}", dirs[0].display())));
+        }
+        for (sum, (_, var)) in sums.iter_mut().zip(model.parameters().iter()) {
+            let values = var.flatten_all()?.to_vec1::<f32>()?;
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value));
+        }
+    }
+    for (sum, (_, var)) in sums.into_iter().zip(first.parameters().iter()) {
+        let mean = sum.into_iter().map(|sum| (sum / dirs.len() as f64) as f32).collect();
+        var.set(&Tensor::from_vec(mean, var.dims(), &Device::Cpu)?)?;
+    }
+    Ok(first)
+}
+
+/// Writes what a model directory holds besides the model.
+fn copy_rest(from: &Path, to: &Path, card: &str) -> Result<()> {
+    text::Tokenizers::open(from)?.save(to)?;
+    let search = from.join("generation_config.json");
+    if search.exists() {
+        let bytes = fs::read(&search).map_err(|source| Error::read(&search, source))?;
+        text::output::write_whole(&to.join("generation_config.json"), &bytes)?;
+    }
+    text::output::write_whole(&to.join("README.md"), card.as_bytes())?;
+    sync_dir(to)
+}
+
+/// Gives the finished directory its name, in place of what had it.
+fn put(partial: &Path, out: &Path) -> Result<()> {
+    let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(|e| Error::write(to, e));
+    if out.exists() {
+        let replaced = beside(out, ".replaced")?;
+        if replaced.exists() {
+            fs::remove_dir_all(&replaced).map_err(|source| Error::write(&replaced, source))?;
+        }
+        rename(out, &replaced)?;
+        rename(partial, out)?;
+        return fs::remove_dir_all(&replaced).map_err(|source| Error::write(&replaced, source));
+    }
+    rename(partial, out)
+}
+
+/// A name in the same folder.
+fn beside(path: &Path, mark: &str) -> Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| Error::Average {
+        dir: path.into(),
+        reason: "it is no name for a new folder".into(),
+    })?;
+    Ok(path.with_file_name(format!("{mark}-{}", name.to_string_lossy())))
+}
