@@ -142,7 +142,10 @@ mod tests {
     #[test]
     fn an_empty_sentence_is_its_end() -> Result<()> {
         let batch = Batch::new(&[(&[], &[])], SPECIAL)?;
-        assert_eq!((&*batch.src.ids, &*batch.tgt_in, &*batch.tgt_out), (&[3][..], &[2][..], &[3][..]));
+        assert_eq!(
+            (&*batch.src.ids, &*batch.tgt_in, &*batch.tgt_out),
+            (&[3][..], &[2][..], &[3][..])
+        );
         assert!(matches!(Batch::new(&[], SPECIAL), Err(Error::EmptyBatch)));
         Ok(())
     }

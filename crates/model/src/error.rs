@@ -51,7 +51,9 @@ pub enum Error {
     },
 
     /// A weight file holds something else than the configuration asks for.
-    #[error("{path}: parameter {name} has shape {found:?}, the configuration asks for {expected:?}")]
+    #[error(
+        "{path}: parameter {name} has shape {found:?}, the configuration asks for {expected:?}"
+    )]
     ShapeMismatch {
         /// The weight file.
         path: PathBuf,

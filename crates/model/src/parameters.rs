@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn values_depend_on_seed_and_name_alone() -> Result<()> {
-        let spec = |name: &str| Spec { name: name.into(), shape: vec![3, 5], init: Init::fan_in(5) };
+        let spec =
+            |name: &str| Spec { name: name.into(), shape: vec![3, 5], init: Init::fan_in(5) };
         let make = |specs: &[Spec], seed| Parameters::new(specs, seed, DType::F32, &Device::Cpu);
         let values = |p: &Parameters, name: &str| p.get(name).to_vec2::<f32>().unwrap();
         let both = make(&[spec("a"), spec("b")], 1)?;
