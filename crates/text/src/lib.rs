@@ -6,10 +6,12 @@
 //! | [`vocab`] | the special ids |
 //! | [`words`](mod@words) | the words that alignments count |
 //! | [`mod@hash`] | fingerprints of data and files |
+//! | [`metrics`] | how good translations are: BLEU, chrF, TER |
 //! | [`output`] | files that appear whole or not at all |
 
 pub mod error;
 pub mod hash;
+pub mod metrics;
 pub mod output;
 pub mod tokenizer;
 pub mod vocab;
