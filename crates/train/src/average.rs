@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use model::Model;
 
 use crate::{Error, Result, checkpoint::sync_dir};
@@ -16,12 +16,8 @@ use crate::{Error, Result, checkpoint::sync_dir};
 /// Writes the mean of the models in `dirs` to the new directory `out`, with the tokenizers and
 /// the search defaults of the last of them, and with `card` as its description.
 ///
-/// Parameters are added in `f64` in the order of `dirs`, so the result does not depend on
-/// anything else.
-///
 /// # Errors
-/// [`Error::Average`] if `dirs` is empty or the models differ in more than their parameters'
-/// values; if a file cannot be read or written. `out` then does not change.
+/// If `dirs` is empty, or the models differ in more than their parameters' values, or a file cannot be read or written. `out` then does not change.
 pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
     let Some(last) = dirs.last() else {
         return Err(Error::Average { dir: out.into(), reason: "there is no model".into() });
@@ -31,8 +27,10 @@ pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
         fs::remove_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;
     }
     fs::create_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;
-    let written = mean(dirs)
-        .and_then(|mean| Ok(mean.save(&partial)?))
+    let models = dirs.iter().map(|dir| Model::open(dir, &Device::Cpu));
+    let written = model::checkpoint::average(models)
+        .and_then(|mean| mean.save(&partial))
+        .map_err(Error::from)
         .and_then(|()| copy_rest(last, &partial, card))
         .and_then(|()| put(&partial, out));
     if written.is_err() {
@@ -40,33 +38,6 @@ pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
         let _ = fs::remove_dir_all(&partial);
     }
     written
-}
-
-/// A model whose parameters are the means of those in `dirs`.
-fn mean(dirs: &[PathBuf]) -> Result<Model> {
-    let first = Model::open(&dirs[0], &Device::Cpu)?;
-    let mut sums = Vec::new();
-    for (_, var) in first.parameters().iter() {
-        sums.push(vec![0f64; var.elem_count()]);
-    }
-    for dir in dirs {
-        let differs = |reason: String| Error::Average { dir: dir.clone(), reason };
-        let model = Model::open(dir, &Device::Cpu)?;
-        let expected = || first.parameters().iter().map(|(name, var)| (name, var.dims()));
-        let found = model.parameters().iter().map(|(name, var)| (name, var.dims()));
-        if !found.eq(expected()) {
-            return Err(differs(format!("its parameters are not those of {}", dirs[0].display())));
-        }
-        for (sum, (_, var)) in sums.iter_mut().zip(model.parameters().iter()) {
-            let values = var.flatten_all()?.to_vec1::<f32>()?;
-            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value));
-        }
-    }
-    for (sum, (_, var)) in sums.into_iter().zip(first.parameters().iter()) {
-        let mean = sum.into_iter().map(|sum| (sum / dirs.len() as f64) as f32).collect();
-        var.set(&Tensor::from_vec(mean, var.dims(), &Device::Cpu)?)?;
-    }
-    Ok(first)
 }
 
 /// Writes what a model directory holds besides the model.

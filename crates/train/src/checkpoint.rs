@@ -164,10 +164,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Damaged`] if there are checkpoints and all are damaged.
-    pub(crate) fn newest(
-        &self,
-        warn: &mut dyn FnMut(String),
-    ) -> Result<Option<(PathBuf, State)>> {
+    pub(crate) fn newest(&self, warn: &mut dyn FnMut(String)) -> Result<Option<(PathBuf, State)>> {
         let mut damaged = None;
         for step in self.steps()?.into_iter().rev() {
             match self.verified(step) {
@@ -218,8 +215,10 @@ impl Checkpoints {
         let manifest = self.manifest(step)?;
         for (file, expected) in &manifest.files {
             let path = self.path(step).join(file);
-            let found = sum(&path)
-                .map_err(|error| Error::Damaged { path: path.clone(), reason: error.to_string() })?;
+            let found = sum(&path).map_err(|error| Error::Damaged {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
             if found.bytes != expected.bytes {
                 let reason = format!("{} bytes, expected {}", found.bytes, expected.bytes);
                 return Err(Error::Damaged { path, reason });
@@ -322,7 +321,8 @@ mod tests {
     fn save(checkpoints: &Checkpoints, kind: Kind, state: &State) {
         checkpoints
             .save(kind, state, |dir| {
-                fs::write(dir.join("model.safetensors"), format!("weights of {}", state.step)).unwrap();
+                fs::write(dir.join("model.safetensors"), format!("weights of {}", state.step))
+                    .unwrap();
                 Ok(fs::write(dir.join("config.json"), "{}").unwrap())
             })
             .unwrap();
@@ -415,10 +415,7 @@ mod tests {
             (&|| fs::write(&file, "weights").unwrap(), "7 bytes, expected 13"),
             (&|| fs::write(&file, "weights of 21").unwrap(), "not what was written"),
             (&|| fs::remove_file(&file).unwrap(), "model.safetensors"),
-            (
-                &|| fs::write(file.with_file_name("state.json"), "{\"kind\":").unwrap(),
-                "state.json",
-            ),
+            (&|| fs::write(file.with_file_name("state.json"), "{\"kind\":").unwrap(), "state.json"),
         ];
         for (damage, expected) in cases {
             damage();

@@ -1,13 +1,13 @@
 //! The data of an experiment: read, cleaned, and in memory as ids.
 
-use std::sync::Mutex;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use kernels::{Purpose, Random};
 use text::{
-    Tokenizers,
-    batching::{Batching, Lengths},
-    corpus::{Cleaner, Columns, Counts, Pair, Pairs},
-    hash::Hash,
+    Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers, batching, corpus::Row, hash::Hash,
 };
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) struct Data {
     /// The development set as text.
     pub(crate) valid_text: Vec<Pair>,
     /// Why training pairs were left out, with their counts.
-    pub(crate) dropped: Vec<(String, usize)>,
+    pub(crate) dropped: Dropped,
 }
 
 impl Data {
@@ -46,12 +46,7 @@ impl Data {
             (None, Tokenizer::Open(open)) => Tokenizers::open(&open.dir)?,
             (None, Tokenizer::Learn(learn)) => {
                 observer(&Event::Preparing(Preparation::Tokenizer));
-                let failure = Mutex::new(None);
-                let src = cleaned(config, &failure).map(|pair| pair.src);
-                let tgt = cleaned(config, &failure).map(|pair| pair.tgt);
-                let learned = Tokenizers::train(learn, src, tgt);
-                check(&failure)?;
-                learned?
+                learn_tokenizers(config, learn)?
             }
         };
         observer(&Event::Preparing(Preparation::Data));
@@ -123,21 +118,25 @@ impl IdPairs {
         self.tgt.ids.len() + self.len()
     }
 
-    /// The order in which an epoch visits the pairs: batches of similar length, each of at
-    /// most `batch_tokens` with padding on its longer side. `shuffle` gives its random numbers;
-    /// without, batches and pairs keep the order of their length.
-    pub(crate) fn plan(&self, batch_tokens: usize, shuffle: Option<(u64, u64)>) -> Vec<Vec<usize>> {
-        let lengths = |i| (self.src.get(i).len() + 1, self.tgt.get(i).len() + 1);
-        text::batching::plan(self.len(), lengths, batch_tokens, shuffle)
+    /// The batches of an epoch of training: pairs of similar length, at most `batch_tokens`
+    /// with padding on the longer side, in an order that follows from seed and epoch.
+    pub(crate) fn shuffled(&self, batch_tokens: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+        let mut stream = Random::new(seed, Purpose::Shuffle, epoch).stream();
+        batching::plan(self.len(), self.lengths(), batch_tokens, Some(&mut |n| stream.below(n)))
+    }
+
+    /// The batches of a validation.
+    pub(crate) fn in_order(&self, batch_tokens: usize) -> Vec<Vec<usize>> {
+        batching::plan(self.len(), self.lengths(), batch_tokens, None)
+    }
+
+    /// Tokens of each pair, with the end of sentence.
+    fn lengths(&self) -> impl Fn(usize) -> (usize, usize) {
+        |i| (self.src.get(i).len() + 1, self.tgt.get(i).len() + 1)
     }
 
     /// Appends pairs of which no side is longer than `max_len` tokens; how many are.
-    fn extend(
-        &mut self,
-        pairs: &[Pair],
-        tokenizers: &Tokenizers,
-        max_len: usize,
-    ) -> Result<usize> {
+    fn extend(&mut self, pairs: &[Pair], tokenizers: &Tokenizers, max_len: usize) -> Result<usize> {
         let src: Vec<&str> = pairs.iter().map(|pair| pair.src.as_str()).collect();
         let tgt: Vec<&str> = pairs.iter().map(|pair| pair.tgt.as_str()).collect();
         let (src, tgt) = (tokenizers.src.encode_all(&src)?, tokenizers.tgt.encode_all(&tgt)?);
@@ -151,5 +150,109 @@ impl IdPairs {
             }
         }
         Ok(too_long)
+    }
+}
+
+/// The training pairs as ids, and why others are left out.
+fn training_pairs(config: &Config, tokenizers: &Tokenizers) -> Result<(IdPairs, Dropped)> {
+    let mut cleaned = Cleaned::new(config);
+    let mut pairs = IdPairs::default();
+    let mut too_long = 0;
+    loop {
+        let some: Vec<Pair> = cleaned.by_ref().take(AT_ONCE).collect::<Result<_>>()?;
+        if some.is_empty() {
+            break;
+        }
+        too_long += pairs.extend(&some, tokenizers, config.max_len.get())?;
+    }
+    let mut dropped = cleaned.dropped;
+    if too_long > 0 {
+        dropped.insert(format!("longer than {} tokens", config.max_len), too_long);
+    }
+    if pairs.len() == 0 {
+        return Err(Error::NothingLeft { dropped: dropped.into_iter().collect() });
+    }
+    Ok((pairs, dropped))
+}
+
+/// Counts of pairs that are left out, by reason.
+pub(crate) type Dropped = BTreeMap<String, usize>;
+
+/// All training pairs worth learning from, corpus after corpus.
+struct Cleaned<'a> {
+    corpora: std::slice::Iter<'a, CorpusFiles>,
+    current: Option<Pairs>,
+    cleaner: Cleaner,
+    dropped: Dropped,
+}
+
+impl<'a> Cleaned<'a> {
+    fn new(config: &'a Config) -> Self {
+        let cleaner = Cleaner::new(&config.clean);
+        Self { corpora: config.train.iter(), current: None, cleaner, dropped: Dropped::new() }
+    }
+
+    /// The next line of the current corpus, or of the one after it.
+    fn row(&mut self) -> Result<Option<Row>> {
+        loop {
+            if let Some(pairs) = &mut self.current {
+                if let Some(row) = pairs.next_row()? {
+                    return Ok(Some(row));
+                }
+            }
+            match self.corpora.next() {
+                Some(files) => self.current = Some(open(files)?),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Iterator for Cleaned<'_> {
+    type Item = Result<Pair>;
+
+    fn next(&mut self) -> Option<Result<Pair>> {
+        loop {
+            let row = match self.row() {
+                Ok(Some(row)) => row,
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            };
+            match self.cleaner.check(row) {
+                Ok(pair) => return Some(Ok(pair)),
+                Err(reason) => *self.dropped.entry(reason.to_string()).or_default() += 1,
+            }
+        }
+    }
+}
+
+/// Opens the files of a corpus.
+pub(crate) fn open(files: &CorpusFiles) -> text::Result<Pairs> {
+    match files {
+        CorpusFiles::Lines { src, tgt } => Pairs::open(src, tgt),
+        CorpusFiles::Tsv { tsv, columns: [src, tgt] } => {
+            Pairs::open_table(tsv, Columns { src: *src, tgt: *tgt })
+        }
+    }
+}
+
+/// Learns the tokenizers from the training pairs.
+fn learn_tokenizers(config: &Config, how: &TokenizerConfig) -> Result<Tokenizers> {
+    // The trainer takes strings, not results: the first failure ends a side and is kept here.
+    let failure = Mutex::new(None);
+    let texts = |side: fn(Pair) -> String| {
+        let failure = &failure;
+        Cleaned::new(config).map_while(move |pair| match pair {
+            Ok(pair) => Some(side(pair)),
+            Err(error) => {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                None
+            }
+        })
+    };
+    let learned = Tokenizers::train(how, texts(|pair| pair.src), texts(|pair| pair.tgt));
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(learned?),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::ConfigError;
+use crate::{config::ConfigError, guard::Divergence};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,74 @@ pub enum Error {
     #[error(transparent)]
     Text(#[from] text::Error),
 
+    /// Nothing is left to train on.
+    #[error("no training pair is left: {}", reasons(dropped))]
+    NothingLeft {
+        /// Why pairs were left out, with their counts.
+        dropped: Vec<(String, usize)>,
+    },
+
+    /// The mean of models cannot be formed.
+    #[error("cannot average {dir}: {reason}")]
+    Average {
+        /// The model at fault, or where the mean was to be.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// A run is already there.
+    #[error("{dir} already holds files: resume the run in it, or choose another directory")]
+    Occupied {
+        /// The directory of the run.
+        dir: PathBuf,
+    },
+
+    /// There is no run to resume.
+    #[error("{dir} holds no run to resume: config.toml is missing")]
+    NoRun {
+        /// The directory.
+        dir: PathBuf,
+    },
+
+    /// Another process works on a run.
+    #[error("another process is training in {dir}")]
+    Busy {
+        /// The directory of the run.
+        dir: PathBuf,
+    },
+
+    /// Training went wrong for good.
+    #[error(
+        "training has diverged at update {step}: {divergence}. Try a lower `training.lr`, a \
+         longer warm-up or a smaller `training.clip_norm`; the checkpoints in {run} are from \
+         before"
+    )]
+    Diverged {
+        /// The update.
+        step: u64,
+        /// What was seen.
+        divergence: Divergence,
+        /// The directory of the run.
+        run: PathBuf,
+    },
+
+    /// The threads to train with cannot be started.
+    #[error("cannot start threads to train with")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+
+    /// A model could not be made, read, written or run.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+
+    /// Translating the development set failed.
+    #[error(transparent)]
+    Translate(#[from] translate::Error),
+
+    /// Scoring the development set failed.
+    #[error(transparent)]
+    Metrics(#[from] text::metrics::Error),
+
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -109,6 +177,13 @@ impl Error {
 
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
         Self::Write { path: path.into(), source }
+    }
+}
+
+fn reasons(dropped: &[(String, usize)]) -> String {
+    match dropped {
+        [] => "the corpora are empty".into(),
+        _ => dropped.iter().map(|(why, n)| format!("{n} {why}")).collect::<Vec<_>>().join(", "),
     }
 }
 

@@ -147,11 +147,10 @@ mod tests {
     fn a_few_infinite_gradients_are_skipped() {
         let mut guard = Guard::default();
         let infinite = f64::INFINITY;
-        assert_eq!([infinite, f64::NAN, 1.0].map(|norm| guard.gradient(norm)), [
-            Ok(false),
-            Ok(false),
-            Ok(true)
-        ]);
+        assert_eq!(
+            [infinite, f64::NAN, 1.0].map(|norm| guard.gradient(norm)),
+            [Ok(false), Ok(false), Ok(true)]
+        );
         assert_eq!(guard.gradient(infinite), Ok(false));
         assert_eq!(guard.gradient(infinite), Ok(false));
         assert_eq!(guard.gradient(infinite), Err(Divergence::Gradient { updates: 3 }));

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Error, Result, config::Metric, guard::Guard, log::Lengths, schedule::Plateau,
-};
+use crate::{Error, Result, config::Metric, guard::Guard, log::Lengths, schedule::Plateau};
 
 /// The newest format of a run's state this build writes.
 pub(crate) const FORMAT: u32 = 1;

@@ -6,7 +6,19 @@ use model::EncoderDecoder;
 use serde::{Deserialize, Serialize};
 use text::Tokenizers;
 
-pub type Error = model::Error;
+#[derive(Debug)]
+pub struct Error(model::Error);
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl std::error::Error for Error {}
+impl From<model::Error> for Error {
+    fn from(e: model::Error) -> Self {
+        Self(e)
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

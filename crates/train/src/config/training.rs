@@ -65,6 +65,13 @@ pub struct Training {
     pub threads: Option<NonZeroUsize>,
 }
 
+impl Training {
+    /// What decides which checkpoint is the best.
+    pub fn metric(&self) -> Metric {
+        self.early_stopping.map_or(Metric::Perplexity, |stopping| stopping.metric)
+    }
+}
+
 impl Default for Training {
     fn default() -> Self {
         Self {
