@@ -9,6 +9,7 @@ for a larger comparison than one would commit (see crates/text/tests/metrics.rs)
 """
 
 import json
+import logging
 import random
 import sys
 
@@ -19,6 +20,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 
 assert sacrebleu.__version__ == "2.6.0", sacrebleu.__version__
 SEED = 20151
+logging.getLogger("sacrebleu").setLevel(logging.ERROR)  # it advises settings for each sentence
 METRICS = {"bleu": BLEU, "chrf": CHRF, "ter": TER}
 
 # Sentences written for this file. Some are odd on purpose.

@@ -160,4 +160,27 @@ pub enum Error {
         /// The size of the vocabulary.
         vocab: usize,
     },
+
+    /// A sentence pair longer than a whole batch may be.
+    #[error(
+        "sentence pair {pair} fits into no batch: {src_len} source and {tgt_len} target tokens \
+         exceed the budget"
+    )]
+    Overlong {
+        /// Its position among the pairs, from zero.
+        pair: usize,
+        /// Its source tokens.
+        src_len: u32,
+        /// Its target tokens.
+        tgt_len: u32,
+    },
+
+    /// More sentence pairs than a plan of batches can number.
+    #[error("{found} sentence pairs are too many for one epoch, expected at most {most}")]
+    TooManyPairs {
+        /// The number of pairs.
+        found: usize,
+        /// The largest number possible.
+        most: u32,
+    },
 }

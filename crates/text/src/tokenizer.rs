@@ -6,6 +6,7 @@
 
 mod bytes;
 mod config;
+mod decoded;
 mod sides;
 mod training;
 
@@ -18,6 +19,7 @@ use tokenizers::{
 
 pub use self::{
     config::{TokenizerConfig, TokenizerKind},
+    decoded::Decoded,
     sides::Tokenizers,
 };
 use crate::{

@@ -6,125 +6,146 @@
 use std::error::Error;
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde::Deserialize;
 use text::metrics::significance::{self, Interval, Test};
-use text::metrics::{BleuConfig, ChrfConfig, Metric, SACREBLEU, Smoothing, TerConfig, VERSION};
+use text::metrics::{BleuConfig, ChrfConfig, Metric, SACREBLEU, Statistics, TerConfig, VERSION};
 
-type Outcome = Result<(), Box<dyn Error>>;
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The reference cases, with the texts that they name by number.
+/// What the script wrote. Texts are named by their number.
+#[derive(Deserialize)]
 struct Reference {
-    data: Value,
+    sacrebleu: String,
+    seed: u64,
+    cases: Vec<Case>,
+    comparisons: Vec<Comparison>,
     texts: Vec<Vec<String>>,
 }
 
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    metric: String,
+    options: Options,
+    /// Whether there is a score for each sentence, or one for all.
+    sentence: bool,
+    hyps: usize,
+    refs: Vec<usize>,
+    lines: Vec<String>,
+    signature: String,
+}
+
+#[derive(Deserialize)]
+struct Comparison {
+    metric: String,
+    options: Options,
+    test: String,
+    trials: usize,
+    baseline: usize,
+    system: usize,
+    refs: Vec<usize>,
+    /// Of baseline and system, if the test has them.
+    intervals: Vec<Expected>,
+    p_value: f64,
+    signature: String,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    mean: f64,
+    half_width: f64,
+}
+
+/// Options of any metric, by the names and with the defaults that they have in sacreBLEU.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    lowercase: bool,
+    tokenize: Option<String>,
+    smooth_method: Option<String>,
+    smooth_value: Option<f64>,
+    effective_order: bool,
+    char_order: Option<usize>,
+    word_order: usize,
+    beta: Option<u32>,
+    whitespace: bool,
+    eps_smoothing: bool,
+    normalized: bool,
+    no_punct: bool,
+    asian_support: bool,
+    case_sensitive: bool,
+}
+
+impl Options {
+    fn metric(&self, name: &str) -> Result<Metric> {
+        Ok(match name.parse()? {
+            Metric::Bleu(default) => Metric::Bleu(BleuConfig {
+                tokenization: self.tokenize.as_deref().unwrap_or("13a").parse()?,
+                lowercase: self.lowercase,
+                smoothing: match (&self.smooth_method, self.smooth_value) {
+                    (None, _) => default.smoothing,
+                    (Some(method), None) => method.parse()?,
+                    (Some(method), Some(value)) => format!("{method}:{value}").parse()?,
+                },
+                effective_order: self.effective_order,
+            }),
+            Metric::Chrf(default) => Metric::Chrf(ChrfConfig {
+                char_order: self.char_order.unwrap_or(default.char_order),
+                word_order: self.word_order,
+                beta: self.beta.unwrap_or(default.beta),
+                lowercase: self.lowercase,
+                whitespace: self.whitespace,
+                effective_order: !self.eps_smoothing,
+            }),
+            Metric::Ter(_) => Metric::Ter(TerConfig {
+                normalized: self.normalized,
+                no_punct: self.no_punct,
+                asian_support: self.asian_support,
+                case_sensitive: self.case_sensitive,
+            }),
+        })
+    }
+}
+
 impl Reference {
-    fn read() -> Result<Self, Box<dyn Error>> {
+    fn read() -> Result<Self> {
         let bundled = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/metrics.json");
         let path = std::env::var("NMT_METRIC_CASES").unwrap_or_else(|_| bundled.to_owned());
-        let data: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
-        let texts = serde_json::from_value(data["texts"].clone())?;
-        Ok(Self { data, texts })
+        Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
     }
 
-    fn list(&self, key: &str) -> &[Value] {
-        self.data[key].as_array().unwrap()
+    fn statistics(&self, metric: &Metric, hyps: usize, refs: &[usize]) -> Result<Statistics> {
+        let refs: Vec<_> = refs.iter().map(|&number| self.texts[number].clone()).collect();
+        Ok(metric.statistics(&self.texts[hyps], &refs)?)
     }
-
-    fn text(&self, number: &Value) -> Vec<String> {
-        self.texts[number.as_u64().unwrap() as usize].clone()
-    }
-
-    fn texts(&self, numbers: &Value) -> Vec<Vec<String>> {
-        numbers.as_array().unwrap().iter().map(|number| self.text(number)).collect()
-    }
-}
-
-/// The metric that a case names, with its options. Options nobody knows fail the test.
-fn metric(case: &Value) -> Result<Metric, Box<dyn Error>> {
-    let mut metric: Metric = case["metric"].as_str().unwrap().parse()?;
-    for (key, value) in case["options"].as_object().unwrap() {
-        match &mut metric {
-            Metric::Bleu(config) => set_bleu(config, key, value)?,
-            Metric::Chrf(config) => set_chrf(config, key, value),
-            Metric::Ter(config) => set_ter(config, key, value),
-        }
-    }
-    Ok(metric)
-}
-
-fn set_bleu(config: &mut BleuConfig, key: &str, value: &Value) -> Outcome {
-    match key {
-        "lowercase" => config.lowercase = value.as_bool().unwrap(),
-        "tokenize" => config.tokenization = value.as_str().unwrap().parse()?,
-        "effective_order" => config.effective_order = value.as_bool().unwrap(),
-        "smooth_method" => config.smoothing = value.as_str().unwrap().parse()?,
-        "smooth_value" => {
-            let value = value.as_f64().unwrap();
-            config.smoothing = match config.smoothing {
-                Smoothing::Floor(_) => Smoothing::Floor(value),
-                Smoothing::AddK(_) => Smoothing::AddK(value),
-                other => panic!("{other:?} has no value"),
-            };
-        }
-        _ => panic!("unknown option {key}"),
-    }
-    Ok(())
-}
-
-fn set_chrf(config: &mut ChrfConfig, key: &str, value: &Value) {
-    match key {
-        "word_order" => config.word_order = value.as_u64().unwrap() as usize,
-        "char_order" => config.char_order = value.as_u64().unwrap() as usize,
-        "beta" => config.beta = value.as_u64().unwrap() as u32,
-        "lowercase" => config.lowercase = value.as_bool().unwrap(),
-        "whitespace" => config.whitespace = value.as_bool().unwrap(),
-        "eps_smoothing" => config.effective_order = !value.as_bool().unwrap(),
-        _ => panic!("unknown option {key}"),
-    }
-}
-
-fn set_ter(config: &mut TerConfig, key: &str, value: &Value) {
-    let option = match key {
-        "normalized" => &mut config.normalized,
-        "no_punct" => &mut config.no_punct,
-        "asian_support" => &mut config.asian_support,
-        "case_sensitive" => &mut config.case_sensitive,
-        _ => panic!("unknown option {key}"),
-    };
-    *option = value.as_bool().unwrap();
 }
 
 /// A signature as sacreBLEU would print it: with its version in place of ours.
 fn theirs(signature: &str) -> String {
-    let (settings, version) = signature.rsplit_once("|version:").unwrap();
-    assert_eq!(version, VERSION);
-    format!("{settings}|version:{SACREBLEU}")
+    let settings = signature.strip_suffix(VERSION).expect("a signature ends in our version");
+    format!("{settings}{SACREBLEU}")
 }
 
 /// Score, verbose line and signature, of whole texts and sentence by sentence.
 #[test]
-fn every_printed_digit_is_that_of_sacrebleu() -> Outcome {
+fn every_printed_digit_is_that_of_sacrebleu() -> Result<()> {
     let reference = Reference::read()?;
-    assert_eq!(reference.data["sacrebleu"], SACREBLEU);
-    assert!(reference.list("cases").len() >= 40);
+    assert_eq!(reference.sacrebleu, SACREBLEU);
+    assert!(reference.cases.len() >= 40);
     let mut wrong = Vec::new();
-    for case in reference.list("cases") {
-        let metric = metric(case)?;
-        let statistics =
-            metric.statistics(&reference.text(&case["hyps"]), &reference.texts(&case["refs"]))?;
-        let scores: Vec<_> = match case["sentence"].as_bool().unwrap() {
-            true => (0..statistics.sentences()).map(|idx| statistics.score_of([idx])).collect(),
-            false => vec![statistics.score()],
+    for case in &reference.cases {
+        let metric = case.options.metric(&case.metric)?;
+        let statistics = reference.statistics(&metric, case.hyps, &case.refs)?;
+        let scores: Vec<_> = if case.sentence {
+            (0..statistics.sentences()).map(|idx| statistics.score_of([idx])).collect()
+        } else {
+            vec![statistics.score()]
         };
-        let expected: Vec<String> = serde_json::from_value(case["lines"].clone())?;
-        assert_eq!(scores.len(), expected.len());
-        for (idx, (score, line)) in scores.iter().zip(&expected).enumerate() {
-            if score.line != *line || theirs(&score.signature) != case["signature"] {
-                wrong.push(format!(
-                    "{} {} {idx}: {} ({}), expected {line} ({})",
-                    case["name"], case["options"], score.line, score.signature, case["signature"]
-                ));
+        assert_eq!(scores.len(), case.lines.len());
+        for (idx, (score, line)) in scores.iter().zip(&case.lines).enumerate() {
+            if score.line != *line || theirs(&score.signature) != case.signature {
+                let expected = format!("expected {line} ({})", case.signature);
+                wrong.push(format!("{} {idx}: {score}, {expected}", case.name));
             }
         }
     }
@@ -133,35 +154,30 @@ fn every_printed_digit_is_that_of_sacrebleu() -> Outcome {
 }
 
 #[test]
-fn significance_tests_agree_with_sacrebleu_given_the_same_draws() -> Outcome {
+fn significance_tests_agree_with_sacrebleu_given_the_same_draws() -> Result<()> {
     let reference = Reference::read()?;
-    for case in reference.list("comparisons") {
-        let metric = metric(case)?;
-        let refs = reference.texts(&case["refs"]);
-        let baseline = metric.statistics(&reference.text(&case["baseline"]), &refs)?;
-        let system = metric.statistics(&reference.text(&case["system"]), &refs)?;
-        let trials = case["trials"].as_u64().unwrap() as usize;
-        let seed = reference.data["seed"].as_u64().unwrap();
-        let mut draw = generator(seed);
+    for case in &reference.comparisons {
+        let metric = case.options.metric(&case.metric)?;
+        let baseline = reference.statistics(&metric, case.baseline, &case.refs)?;
+        let system = reference.statistics(&metric, case.system, &case.refs)?;
+        let mut draw = generator(reference.seed);
 
-        let (test, p_value) = if case["test"] == "bs" {
-            let found = significance::paired_bootstrap(&baseline, &system, trials, &mut draw)?;
-            for (interval, expected) in
-                [found.baseline, found.system].iter().zip(case["intervals"].as_array().unwrap())
-            {
-                close(interval, expected);
-            }
-            let alone = significance::bootstrap(&system, trials, &mut generator(seed))?;
-            assert_eq!(alone, found.system);
+        let (test, p_value) = if case.test == "bs" {
+            let found = significance::paired_bootstrap(&baseline, &system, case.trials, &mut draw)?;
+            assert_eq!(case.intervals.len(), 2);
+            close(&found.baseline, &case.intervals[0]);
+            close(&found.system, &case.intervals[1]);
+            let mut again = generator(reference.seed);
+            assert_eq!(significance::bootstrap(&system, case.trials, &mut again)?, found.system);
             (Test::Bootstrap, found.p_value)
         } else {
-            let p = significance::paired_randomization(&baseline, &system, trials, &mut draw)?;
+            let p = significance::paired_randomization(&baseline, &system, case.trials, &mut draw)?;
             (Test::Randomization, p)
         };
-        let expected = case["p_value"].as_f64().unwrap(); // off by its last digit when read
-        assert!((p_value - expected).abs() < 1e-12, "{p_value}, expected {expected}");
-        let signature = significance::signature(&system, test, trials, 12_345);
-        assert_eq!(theirs(&signature), case["signature"]);
+        // A quotient of two integers, off by its last bit when read from decimal digits.
+        assert!((p_value - case.p_value).abs() < 1e-12, "{p_value}, expected {}", case.p_value);
+        let signature = significance::signature(&system, test, case.trials, 12_345);
+        assert_eq!(theirs(&signature), case.signature);
     }
     Ok(())
 }
@@ -177,16 +193,18 @@ fn generator(seed: u64) -> impl FnMut(usize) -> usize {
 }
 
 /// sacreBLEU resamples in single precision: six digits of a score up to 100 are what it has.
-fn close(found: &Interval, expected: &Value) {
-    for (found, key) in [(found.mean, "mean"), (found.half_width(), "half_width")] {
-        let expected = expected[key].as_f64().unwrap();
-        assert!((found - expected).abs() < 1e-4, "{key}: {found}, expected {expected}");
-    }
+fn close(found: &Interval, expected: &Expected) {
+    let errors = [found.mean - expected.mean, found.half_width() - expected.half_width];
+    assert!(errors.iter().all(|error| error.abs() < 1e-4), "{found:?} is wrong by {errors:?}");
 }
 
-fn metrics() -> [Metric; 5] {
-    let named = Metric::NAMES.map(|name| name.parse().unwrap());
-    [named[0], named[1], named[2], named[3], Metric::Bleu(BleuConfig::literature())]
+/// The metrics with names, and BLEU as in the literature.
+fn metrics() -> Vec<Metric> {
+    let named = ["bleu", "chrf", "chrf++", "ter"];
+    let mut metrics: Vec<Metric> = named.iter().filter_map(|name| name.parse().ok()).collect();
+    assert_eq!(metrics.len(), named.len());
+    metrics.push(Metric::Bleu(BleuConfig::literature()));
+    metrics
 }
 
 /// Lines of a small vocabulary, so that they share words, with anything else in between.

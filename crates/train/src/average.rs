@@ -10,6 +10,7 @@ use std::{
 
 use candle_core::Device;
 use model::Model;
+use translate::SearchConfig;
 
 use crate::{Error, Result, checkpoint::sync_dir};
 
@@ -43,11 +44,7 @@ pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
 /// Writes what a model directory holds besides the model.
 fn copy_rest(from: &Path, to: &Path, card: &str) -> Result<()> {
     text::Tokenizers::open(from)?.save(to)?;
-    let search = from.join("generation_config.json");
-    if search.exists() {
-        let bytes = fs::read(&search).map_err(|source| Error::read(&search, source))?;
-        text::output::write_whole(&to.join("generation_config.json"), &bytes)?;
-    }
+    SearchConfig::open(from)?.save(to)?;
     text::output::write_whole(&to.join("README.md"), card.as_bytes())?;
     sync_dir(to)
 }

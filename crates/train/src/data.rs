@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroUsize,
     sync::{Mutex, PoisonError},
 };
 
 use kernels::{Purpose, Random};
 use text::{
-    Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers, batching, corpus::Row, hash::Hash,
+    BatchConfig, Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers, corpus::Row, hash::Hash,
 };
 
 use crate::{
@@ -50,7 +51,8 @@ impl Data {
             }
         };
         observer(&Event::Preparing(Preparation::Data));
-        let (train, dropped) = training_pairs(config, &tokenizers)?;
+        let most = experiment.training.batch_tokens.get() - 1; // the end is a token as well
+        let (train, dropped) = training_pairs(config, &tokenizers, most)?;
         let valid_text = open(&config.valid)?.collect::<text::Result<Vec<Pair>>>()?;
         let mut valid = IdPairs::default();
         valid.extend(&valid_text, &tokenizers, usize::MAX)?;
@@ -119,20 +121,43 @@ impl IdPairs {
     }
 
     /// The batches of an epoch of training: pairs of similar length, at most `batch_tokens`
-    /// with padding on the longer side, in an order that follows from seed and epoch.
-    pub(crate) fn shuffled(&self, batch_tokens: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+    /// with padding on either side, in an order that follows from seed and epoch.
+    pub(crate) fn shuffled(
+        &self,
+        batch_tokens: NonZeroUsize,
+        seed: u64,
+        epoch: u64,
+    ) -> Result<Vec<Vec<u32>>> {
         let mut stream = Random::new(seed, Purpose::Shuffle, epoch).stream();
-        batching::plan(self.len(), self.lengths(), batch_tokens, Some(&mut |n| stream.below(n)))
+        self.plan(batch_tokens, &mut |n| stream.below(n))
     }
 
-    /// The batches of a validation.
-    pub(crate) fn in_order(&self, batch_tokens: usize) -> Vec<Vec<usize>> {
-        batching::plan(self.len(), self.lengths(), batch_tokens, None)
+    /// The batches of a validation, which may be larger where a single pair is.
+    pub(crate) fn in_order(&self, batch_tokens: NonZeroUsize) -> Result<Vec<Vec<u32>>> {
+        let longest = (0..self.len()).map(|i| self.longer(i)).max().unwrap_or(0);
+        let batch_tokens = batch_tokens.max(NonZeroUsize::MIN.saturating_add(longest));
+        self.plan(batch_tokens, &mut |n| n - 1) // shuffles nothing
     }
 
-    /// Tokens of each pair, with the end of sentence.
-    fn lengths(&self) -> impl Fn(usize) -> (usize, usize) {
-        |i| (self.src.get(i).len() + 1, self.tgt.get(i).len() + 1)
+    fn plan(
+        &self,
+        batch_tokens: NonZeroUsize,
+        pick: &mut dyn FnMut(usize) -> usize,
+    ) -> Result<Vec<Vec<u32>>> {
+        let limit = BatchConfig {
+            tokens: batch_tokens,
+            src_tokens: Some(batch_tokens),
+            max_sentences: None,
+        };
+        let len = |side: &Sentences, i| u32::try_from(side.get(i).len()).unwrap_or(u32::MAX);
+        let lengths: Vec<(u32, u32)> =
+            (0..self.len()).map(|i| (len(&self.src, i), len(&self.tgt, i))).collect();
+        Ok(text::plan(&lengths, &limit, pick)?)
+    }
+
+    /// Tokens of the longer side of a pair.
+    pub(crate) fn longer(&self, i: usize) -> usize {
+        self.src.get(i).len().max(self.tgt.get(i).len())
     }
 
     /// Appends pairs of which no side is longer than `max_len` tokens; how many are.
@@ -154,7 +179,12 @@ impl IdPairs {
 }
 
 /// The training pairs as ids, and why others are left out.
-fn training_pairs(config: &Config, tokenizers: &Tokenizers) -> Result<(IdPairs, Dropped)> {
+fn training_pairs(
+    config: &Config,
+    tokenizers: &Tokenizers,
+    most: usize,
+) -> Result<(IdPairs, Dropped)> {
+    let max_len = config.max_len.get().min(most);
     let mut cleaned = Cleaned::new(config);
     let mut pairs = IdPairs::default();
     let mut too_long = 0;
@@ -163,11 +193,11 @@ fn training_pairs(config: &Config, tokenizers: &Tokenizers) -> Result<(IdPairs, 
         if some.is_empty() {
             break;
         }
-        too_long += pairs.extend(&some, tokenizers, config.max_len.get())?;
+        too_long += pairs.extend(&some, tokenizers, max_len)?;
     }
     let mut dropped = cleaned.dropped;
     if too_long > 0 {
-        dropped.insert(format!("longer than {} tokens", config.max_len), too_long);
+        dropped.insert(format!("longer than {max_len} tokens"), too_long);
     }
     if pairs.len() == 0 {
         return Err(Error::NothingLeft { dropped: dropped.into_iter().collect() });
@@ -188,7 +218,7 @@ struct Cleaned<'a> {
 
 impl<'a> Cleaned<'a> {
     fn new(config: &'a Config) -> Self {
-        let cleaner = Cleaner::new(&config.clean);
+        let cleaner = Cleaner::new(config.clean.clone());
         Self { corpora: config.train.iter(), current: None, cleaner, dropped: Dropped::new() }
     }
 
@@ -218,7 +248,7 @@ impl Iterator for Cleaned<'_> {
                 Ok(None) => return None,
                 Err(error) => return Some(Err(error)),
             };
-            match self.cleaner.check(row) {
+            match self.cleaner.check_row(row) {
                 Ok(pair) => return Some(Ok(pair)),
                 Err(reason) => *self.dropped.entry(reason.to_string()).or_default() += 1,
             }

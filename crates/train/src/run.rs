@@ -122,8 +122,8 @@ impl Run<'_> {
     fn updates(&mut self) -> Result<Stop> {
         let (seed, accumulate) = (self.job.experiment.seed, self.training().accumulate.get());
         loop {
-            let batch_tokens = self.training().batch_tokens.get();
-            let plan = self.data.train.shuffled(batch_tokens, seed, self.state.epoch);
+            let batch_tokens = self.training().batch_tokens;
+            let plan = self.data.train.shuffled(batch_tokens, seed, self.state.epoch)?;
             self.updates_per_epoch = plan.len().div_ceil(accumulate) as u64;
             for group in plan[self.state.batch_idx..].chunks(accumulate) {
                 if let Some(stop) = self.stop() {
@@ -145,12 +145,13 @@ impl Run<'_> {
     }
 
     /// Makes one update; what to report about it.
-    fn update(&mut self, group: &[Vec<usize>]) -> Result<Report> {
+    fn update(&mut self, group: &[Vec<u32>]) -> Result<Report> {
         let start = Instant::now();
         let (step, epoch) = (self.state.step + 1, self.state.epoch);
         let progress = Progress { step, epoch, plateau: &self.state.plateau };
         let lr = self.training().schedule.rate(self.training().lr.get(), progress);
-        let pairs = |batch: &Vec<usize>| batch.iter().map(|&i| self.data.train.get(i)).collect();
+        let train = &self.data.train;
+        let pairs = |batch: &Vec<u32>| batch.iter().map(|&i| train.get(i as usize)).collect();
         let batches: Vec<Vec<_>> = group.iter().map(pairs).collect();
         let update = self.learner.update(self.job.experiment, step, lr, &batches)?;
         self.state.step = step;
@@ -206,7 +207,7 @@ impl Run<'_> {
     fn validate(&mut self) -> Result<()> {
         let (job, model) = (self.job, &self.learner.model);
         let (training, pairs) = (&job.experiment.training, &self.data.valid_text);
-        let loss = validate::loss(model, &self.data.valid, training.batch_tokens.get())?;
+        let loss = validate::loss(model, &self.data.valid, training.batch_tokens)?;
         self.state.guard.batch(loss).map_err(|divergence| self.diverged(divergence))?;
         let lines = training.translate_lines.unwrap_or(usize::MAX).min(pairs.len());
         let (mut scores, mut samples) = (None, Vec::new());
@@ -245,13 +246,11 @@ impl Run<'_> {
         self.state.logs = self.logs.lengths()?;
         let what = format!("The model after {} updates.", self.state.step);
         let card = card(self.job.experiment, &what, validated);
-        let search = serde_json::to_vec_pretty(&self.job.experiment.search)
-            .expect("search settings have string keys");
         let dir = self.checkpoints.save(kind, &self.state, |dir| {
             self.learner.model.save(dir)?;
             self.learner.optimizer.save(&dir.join("optimizer.safetensors"))?;
             self.data.tokenizers.save(dir)?;
-            text::output::write_whole(&dir.join("generation_config.json"), &search)?;
+            self.job.experiment.search.save(dir)?;
             Ok(text::output::write_whole(&dir.join("README.md"), card.as_bytes())?)
         })?;
         self.saved = self.state.step;

@@ -1,5 +1,7 @@
 //! Perplexity, BLEU and chrF on the development set. Validation *is* translation.
 
+use std::num::NonZeroUsize;
+
 use kernels::Mode;
 use model::{Batch, Model};
 use text::{Pair, Tokenizers, metrics::Metric};
@@ -15,10 +17,10 @@ use crate::{
 const SAMPLES: usize = 4;
 
 /// Cross-entropy of the pairs in nats per target token.
-pub(crate) fn loss(model: &Model, pairs: &IdPairs, batch_tokens: usize) -> Result<f64> {
+pub(crate) fn loss(model: &Model, pairs: &IdPairs, batch_tokens: NonZeroUsize) -> Result<f64> {
     let (mut nats, mut tokens) = (0.0, 0);
-    for batch in pairs.in_order(batch_tokens) {
-        let pairs: Vec<(&[u32], &[u32])> = batch.iter().map(|&i| pairs.get(i)).collect();
+    for batch in pairs.in_order(batch_tokens)? {
+        let pairs: Vec<(&[u32], &[u32])> = batch.iter().map(|&i| pairs.get(i as usize)).collect();
         let loss = model.loss(&Batch::new(&pairs, model.special())?, 0.0, &Mode::Eval)?;
         nats += loss.nats;
         tokens += loss.tokens;

@@ -150,7 +150,8 @@ fn overrides_pass_the_same_checks() {
         ("training.optimizer=adan", "did you mean `adam`?"),
         ("training", "the setting `training`"),
         ("training.keep=3", "`training.average`: found 5, allowed is at most `keep`, which is 3"),
-        ("tokenizer.vocab=3", "unknown key `vocab` in [tokenizer], did you mean `vocab_size`?"),
+        ("tokenizer.vocabs=3", "unknown key `vocabs` in [tokenizer], did you mean `vocab`?"),
+        ("tokenizer.vocab=3", "`tokenizer.vocab`: "),
     ] {
         let message = parse(EXPERIMENT, &["seed=3", setting]).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");

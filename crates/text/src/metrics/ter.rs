@@ -41,7 +41,7 @@ impl TerConfig {
         }
         if self.no_punct {
             let asian = self.asian_support;
-            line.retain(|c| !is_removed_punctuation(c) && !(asian && is_asian_punctuation(c)));
+            line.retain(|c| !(is_removed_punctuation(c) || asian && is_asian_punctuation(c)));
         }
         line
     }

@@ -27,7 +27,7 @@ pub struct Training {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
 
-    /// Most tokens in a batch, on its longer side and with padding.
+    /// Most tokens in a batch, on either side, with padding and ends of sentences.
     pub batch_tokens: NonZeroUsize,
     /// Batches whose gradients make one update. Two batches of 2,048 tokens need half the
     /// memory of one of 4,096.
