@@ -9,6 +9,7 @@
 //! | [`tokenizer`] | text → ids with byte spans; ids → the same text |
 //! | [`vocab`] | the special ids |
 //! | [`batching`] | batches of similar length under a token budget; seeded, resumable |
+//! | [`mod@hash`] | fingerprints of data and files |
 //! | [`words`](mod@words) | the words that alignments count |
 //! | [`metrics`] | BLEU, chrF and TER with the signatures that make them comparable |
 //! | [`output`] | files that appear whole or not at all |
@@ -18,7 +19,7 @@ pub mod clean;
 pub mod corpus;
 pub mod duplicates;
 pub mod error;
-mod hash;
+pub mod hash;
 pub mod metrics;
 pub mod normalize;
 pub mod output;
