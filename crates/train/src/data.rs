@@ -8,7 +8,8 @@ use std::{
 
 use kernels::{Purpose, Random};
 use text::{
-    BatchConfig, Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers, corpus::Row, hash::Hash,
+    BatchConfig, Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers, corpus::Row,
+    hash::Hash,
 };
 
 use crate::{
