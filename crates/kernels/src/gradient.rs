@@ -69,6 +69,18 @@ pub fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
     }))
 }
 
+/// The mean absolute difference between two tensors of the same shape, as `f64`: how exact a
+/// computation is, where the largest difference would only tell of one unlucky element.
+///
+/// # Errors
+/// If the shapes differ.
+pub fn mean_distance(a: &Tensor, b: &Tensor) -> Result<f64> {
+    if a.dims() != b.dims() {
+        bail!("shapes differ: {:?} and {:?}", a.dims(), b.dims());
+    }
+    (a.to_dtype(DType::F64)? - b.to_dtype(DType::F64)?)?.abs()?.mean_all()?.to_scalar()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,9 +88,9 @@ mod tests {
     #[test]
     fn a_right_gradient_passes_and_a_wrong_one_is_seen() -> Result<()> {
         let x = wave((2, 3), 0.1)?;
-        assert!(largest_error(&[x.clone()], |x| x[0].sqr()?.sum_all())? < 1e-9);
+        assert!(largest_error(std::slice::from_ref(&x), |x| x[0].sqr()?.sum_all())? < 1e-9);
         let wrong = |x: &[Tensor]| (x[0].detach() * &x[0])?.sum_all();
-        assert!(largest_error(&[x.clone()], wrong)? > 0.1);
+        assert!(largest_error(std::slice::from_ref(&x), wrong)? > 0.1);
         assert!(largest_error(&[x], |x| x[0].detach().sum_all()).is_err());
         Ok(())
     }
@@ -87,6 +99,8 @@ mod tests {
     fn distance_sees_a_shape_and_a_nan() -> Result<()> {
         let x = wave(3, 0.0)?;
         assert_eq!(distance(&x, &x)?, 0.0);
+        assert!((mean_distance(&x, &(&x + 0.5)?)? - 0.5).abs() < 1e-15);
+        assert!(mean_distance(&x, &wave((1, 3), 0.0)?).is_err());
         assert!(distance(&x, &wave((1, 3), 0.0)?).is_err());
         assert_eq!(distance(&x, &(&x * f64::NAN)?)?, f64::INFINITY);
         Ok(())

@@ -50,16 +50,60 @@ impl Random {
     /// Four random words: block `index` of the family.
     #[inline]
     pub fn block(&self, index: u32) -> [u32; 4] {
+        philox(self.counter(index), self.key())
+    }
+
+    fn counter(&self, index: u32) -> [u32; 4] {
         let step_high = (self.step >> 32) as u32 & 0x00ff_ffff;
-        philox(
-            [index, self.site, self.step as u32, ((self.purpose as u32) << 24) | step_high],
-            [self.seed as u32, (self.seed >> 32) as u32],
-        )
+        [index, self.site, self.step as u32, ((self.purpose as u32) << 24) | step_high]
+    }
+
+    fn key(&self) -> [u32; 2] {
+        [self.seed as u32, (self.seed >> 32) as u32]
+    }
+
+    /// The family's blocks, sixteen at a time.
+    pub fn lanes(&self) -> Lanes {
+        Lanes(*self)
     }
 
     /// The sequence of the family's numbers, from its first.
     pub fn stream(self) -> Stream {
         Stream { random: self, block: 0, words: [0; 4], used: 4 }
+    }
+}
+
+/// The blocks of a [`Random`] side by side, for code that runs in vector registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes(Random);
+
+impl Lanes {
+    /// Blocks `first` to `first + 15`: `words[w][lane]` is word `w` of block `first + lane`.
+    #[inline(always)]
+    pub fn words(&self, first: u32) -> [[u32; 16]; 4] {
+        let mut counter = [[0u32; 16]; 4];
+        let [_, site, step, tail] = self.0.counter(0);
+        for lane in 0..16 {
+            counter[0][lane] = first.wrapping_add(lane as u32);
+        }
+        counter[1] = [site; 16];
+        counter[2] = [step; 16];
+        counter[3] = [tail; 16];
+        let mut key = self.0.key();
+        for round in 0..ROUNDS {
+            if round > 0 {
+                key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+            }
+            for lane in 0..16 {
+                let first = u64::from(MULTIPLIER[0]) * u64::from(counter[0][lane]);
+                let second = u64::from(MULTIPLIER[1]) * u64::from(counter[2][lane]);
+                counter[0][lane] = (second >> 32) as u32 ^ counter[1][lane] ^ key[0];
+                counter[1][lane] = second as u32;
+                counter[2][lane] = (first >> 32) as u32 ^ counter[3][lane] ^ key[1];
+                counter[3][lane] = first as u32;
+            }
+        }
+        counter
     }
 }
 

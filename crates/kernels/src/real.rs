@@ -8,7 +8,7 @@
 use candle_core::WithDType;
 
 /// A floating-point number that the kernels can compute with: `f32` or `f64`.
-pub trait Real: WithDType + std::ops::Neg<Output = Self> {
+pub trait Real: WithDType + std::ops::Neg<Output = Self> + crate::matmul::HasTile {
     /// Zero.
     const ZERO: Self;
     /// One.

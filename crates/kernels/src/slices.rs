@@ -84,6 +84,15 @@ vectorized! {
 }
 
 vectorized! {
+    /// `xᵢ ← factor · xᵢ + shift`.
+    pub fn scale_shift<T: Real>(x: &mut [T], factor: T, shift: T) {
+        for x in x {
+            *x = factor.mul_add(*x, shift);
+        }
+    }
+}
+
+vectorized! {
     /// The largest element; [`Real::LOWEST`] of an empty slice.
     pub fn max<T: Real>(x: &[T]) -> T {
         let mut best = [T::LOWEST; LANES];

@@ -1,0 +1,118 @@
+//! A linear layer, optionally followed by the hyperbolic tangent.
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::matmul::{Matrix, MatrixMut, Target, matmul};
+use crate::operation::{Operation, Output, apply};
+use crate::recurrent::{add_column_sums, repeat_row};
+use crate::{Real, slices};
+
+/// What follows the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+/// `activation(x Wᵀ + b)`: `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]` → `[rows, out]`.
+///
+/// # Errors
+/// If shapes do not fit or the tensors are not contiguous `T`s on the CPU.
+pub fn linear<T: Real>(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let (rows, input) = x.dims2()?;
+    let (output, expected) = weight.dims2()?;
+    if input != expected || bias.is_some_and(|b| b.dims() != [output]) {
+        bail!("linear layer: input {:?}, weight {:?}", x.dims(), weight.dims())
+    }
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    apply::<T, _>(Linear { rows, input, output, activation }, &inputs)
+}
+
+struct Linear {
+    rows: usize,
+    input: usize,
+    output: usize,
+    activation: Activation,
+}
+
+impl<T: Real> Operation<T> for Linear {
+    type Saved = ();
+
+    fn name(&self) -> &'static str {
+        "linear layer"
+    }
+
+    fn forward(&self, inputs: &[&[T]]) -> Result<Output<T, ()>> {
+        let mut values = vec![T::ZERO; self.rows * self.output];
+        if let Some(bias) = inputs.get(2) {
+            repeat_row(bias, &mut values);
+        }
+        matmul(
+            Matrix::new(inputs[0], self.rows, self.input),
+            Matrix::new(inputs[1], self.output, self.input).t(),
+            MatrixMut::new(&mut values, self.rows, self.output),
+            Target::Add,
+        );
+        if self.activation == Activation::Tanh {
+            slices::tanh(&mut values);
+        }
+        Ok(Output { values, shape: (self.rows, self.output).into(), saved: () })
+    }
+
+    fn backward(&self, inputs: &[&[T]], output: &[T], _: (), grad: &[T]) -> Result<Vec<Vec<T>>> {
+        let mut grad = grad.to_vec();
+        if self.activation == Activation::Tanh {
+            slices::tanh_backward(&mut grad, output);
+        }
+        let upstream = Matrix::new(&grad, self.rows, self.output);
+        let mut grad_x = vec![T::ZERO; self.rows * self.input];
+        let weight = Matrix::new(inputs[1], self.output, self.input);
+        let out = MatrixMut::new(&mut grad_x, self.rows, self.input);
+        matmul(upstream, weight, out, Target::Replace);
+        let mut grad_weight = vec![T::ZERO; self.output * self.input];
+        let x = Matrix::new(inputs[0], self.rows, self.input);
+        let out = MatrixMut::new(&mut grad_weight, self.output, self.input);
+        matmul(upstream.t(), x, out, Target::Replace);
+        let mut grads = vec![grad_x, grad_weight];
+        if inputs.len() == 3 {
+            let mut grad_bias = vec![T::ZERO; self.output];
+            add_column_sums(&grad, &mut grad_bias);
+            grads.push(grad_bias);
+        }
+        Ok(grads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradient::{distance, largest_error, wave};
+
+    #[test]
+    fn agrees_with_its_definition_and_with_finite_differences() -> Result<()> {
+        let inputs = [wave((3, 5), 0.0)?, wave((7, 5), 1.0)?, wave(7, 2.0)?];
+        for activation in [Activation::None, Activation::Tanh] {
+            let out = linear::<f64>(&inputs[0], &inputs[1], Some(&inputs[2]), activation)?;
+            let plain = inputs[0].matmul(&inputs[1].t()?)?.broadcast_add(&inputs[2])?;
+            let plain = if activation == Activation::Tanh { plain.tanh()? } else { plain };
+            assert!(distance(&out, &plain)? < 1e-14);
+            let error = largest_error(&inputs, |x| {
+                linear::<f64>(&x[0], &x[1], Some(&x[2]), activation)?.sqr()?.sum_all()
+            })?;
+            assert!(error < 1e-7, "{error}");
+            let error = largest_error(&inputs[..2], |x| {
+                linear::<f64>(&x[0], &x[1], None, activation)?.sqr()?.sum_all()
+            })?;
+            assert!(error < 1e-7, "{error}");
+        }
+        Ok(())
+    }
+}
