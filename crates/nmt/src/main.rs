@@ -1,5 +1,22 @@
 //! The command line of `nmt`: parse, run, exit code.
 
+mod cli;
+mod completions;
+mod console;
+mod fetch;
+mod man;
+mod output;
 mod render;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let console = cli.global.console();
+    match cli.run(&console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => console.report(&error),
+    }
+}
