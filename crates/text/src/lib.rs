@@ -1,1 +1,3 @@
-//! .
+//! Strings to ids and back, and how good strings are.
+
+pub mod metrics;
