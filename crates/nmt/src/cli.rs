@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     completions::Completions,
     console::{Console, Hint, Verbosity, When},
+    doctor::Doctor,
+    evaluate::Evaluate,
     fetch::Fetch,
     man::Manual,
 };
@@ -43,6 +45,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Fetch(Fetch),
+    Evaluate(Evaluate),
+    Doctor(Doctor),
     Completions(Completions),
     #[command(name = "man")]
     Manual(Manual),
@@ -102,6 +106,8 @@ impl Cli {
     pub(crate) fn run(self, console: &Console) -> anyhow::Result<()> {
         match self.verb {
             Verb::Fetch(verb) => verb.run(console),
+            Verb::Evaluate(verb) => verb.run(&self.global.session(console)?),
+            Verb::Doctor(verb) => verb.run(&self.global.session(console)?),
             Verb::Completions(verb) => verb.run(),
             Verb::Manual(verb) => verb.run(),
         }

@@ -3,7 +3,10 @@
 mod cli;
 mod completions;
 mod console;
+mod doctor;
+mod evaluate;
 mod fetch;
+mod input;
 mod man;
 mod output;
 mod render;
