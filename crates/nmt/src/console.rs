@@ -136,6 +136,17 @@ fn choose(when: When, terminal: bool, [no_color, term, colorterm]: [String; 3]) 
     }
 }
 
+/// A great number in few digits: `1.2 M`.
+pub(crate) fn count(number: usize) -> String {
+    let number = number as f64;
+    match number {
+        _ if number < 1e4 => format!("{number}"),
+        _ if number < 1e6 => format!("{:.0} k", number / 1e3),
+        _ if number < 1e9 => format!("{:.1} M", number / 1e6),
+        _ => format!("{:.1} G", number / 1e9),
+    }
+}
+
 /// Whether the reader of standard output, such as `head`, has closed it.
 fn closed_pipe(error: &anyhow::Error) -> bool {
     causes(error).any(|cause| {
@@ -212,6 +223,12 @@ mod tests {
         assert_eq!(chosen(When::Auto, false, ["", "xterm", "truecolor"]), Colors::None);
         assert_eq!(chosen(When::Always, false, ["1", "xterm", "24bit"]), Colors::True);
         assert_eq!(chosen(When::Never, true, ["", "xterm", "24bit"]), Colors::None);
+    }
+
+    #[test]
+    fn great_numbers_have_few_digits() {
+        let counts = [0, 9999, 12_345, 1_234_567, 2_000_000_000].map(count);
+        assert_eq!(counts, ["0", "9999", "12 k", "1.2 M", "2.0 G"]);
     }
 
     #[test]

@@ -1,33 +1,57 @@
-//! What is read: files and standard input, line by line, checked.
+//! What is read line by line: text, never more in memory than asked for.
 
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
+use text::corpus::Lines;
 
-/// All lines of a file. `-` is standard input.
+/// Stands for standard input among file names.
+pub(crate) const STDIN: &str = "-";
+
+/// All lines of a file, plain or packed with gzip.
 pub(crate) fn read_lines(path: &Path) -> anyhow::Result<Vec<String>> {
-    let mut bytes = Vec::new();
-    let context = || format!("cannot read {}", path.display());
-    match path.to_str() {
-        Some("-") => std::io::stdin().read_to_end(&mut bytes).with_context(context)?,
-        _ => File::open(path)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .with_context(context)?,
-    };
-    let mut lines = Vec::new();
-    let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    if text.is_empty() && bytes.is_empty() {
-        return Ok(lines);
-    }
-    for line in text.split(|byte| *byte == b'\n') {
-        match std::str::from_utf8(line) {
-            Ok(line) => lines.push(line.strip_suffix('\r').unwrap_or(line).to_owned()),
-            Err(_) => bail!(
-                "{}, line {}: found bytes that are not UTF-8",
-                path.display(),
-                lines.len() + 1
-            ),
-        }
-    }
-    Ok(lines)
+    Ok(Lines::open(path)?.collect::<Result<_, _>>()?)
+}
+
+/// The lines of a file, or of standard input, as they come.
+pub(crate) fn stream_lines(
+    path: Option<&Path>,
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<String>> + use<>> {
+    let lines = Lines::open(path.unwrap_or(Path::new(STDIN)))?;
+    Ok(lines.map(|line| Ok(line?)))
+}
+
+/// The lines of two files that belong together.
+pub(crate) fn read_pairs(src: &Path, tgt: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let (src_lines, tgt_lines) = (read_lines(src)?, read_lines(tgt)?);
+    ensure_equal((src, src_lines.len()), (tgt, tgt_lines.len()))?;
+    Ok(src_lines.into_iter().zip(tgt_lines).collect())
+}
+
+/// Makes sure that two files have as many lines.
+pub(crate) fn ensure_equal(one: (&Path, usize), other: (&Path, usize)) -> anyhow::Result<()> {
+    ensure!(
+        one.1 == other.1,
+        "{} has {} lines, but {} has {}",
+        one.0.display(),
+        one.1,
+        other.0.display(),
+        other.1
+    );
+    Ok(())
+}
+
+/// Parses each line of a file; an error names the line.
+pub(crate) fn parse_lines<T, E>(
+    path: &Path,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> anyhow::Result<Vec<T>>
+where
+    Result<T, E>: Context<T, E>,
+{
+    let lines = read_lines(path)?;
+    let parsed = lines.iter().zip(1..).map(|(line, number)| {
+        parse(line).with_context(|| format!("{}, line {number}", path.display()))
+    });
+    parsed.collect()
 }
