@@ -230,6 +230,20 @@ impl AttentionConfig {
         projections
     }
 
+    /// The parameter that [`Vectors`](crate::Vectors) calls `score`, if there is one.
+    pub fn score_vector(&self) -> Option<&'static str> {
+        match (self.kind, self.score) {
+            (Kind::None, _) | (_, Score::Dot | Score::General) => None,
+            (_, Score::Concat) => Some(name::SCORE_V),
+            (_, Score::Location) => Some(name::SCORE),
+        }
+    }
+
+    /// The parameter that [`Vectors`](crate::Vectors) calls `position`, if there is one.
+    pub fn position_vector(&self) -> Option<&'static str> {
+        (self.kind == Kind::LocalP).then_some(name::POSITION_V)
+    }
+
     /// Size of the concat score's hidden layer.
     pub(crate) fn score_dim(&self, dim: usize) -> usize {
         self.score_dim.map_or(dim, NonZeroUsize::get)

@@ -7,11 +7,14 @@
 //! Elements go in groups of 64: element `r` of group `g` takes word `r / 16` of the generator's
 //! block `16 g + r % 16`. So sixteen blocks are computed side by side in vector registers.
 
-use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::operation::{Operation, Output, apply as apply_operation};
 use crate::random::Lanes;
+use crate::recurrent::Steps;
 use crate::{Mode, Random, Real, vectorized};
 
 /// Elements whose numbers are drawn together.
@@ -28,7 +31,35 @@ pub fn dropout<T: Real>(x: &Tensor, rate: f32, mode: &Mode, site: u32) -> Result
     match mode {
         Mode::Train(random) if rate > 0.0 => {
             let shape = x.dims().to_vec();
-            apply_operation::<T, _>(Dropout { mask: Mask::new(random.at(site), rate), shape }, &[x])
+            apply_operation::<T, _>(
+                Dropout { mask: Mask::new(random.at(site), rate), shape, steps: None },
+                &[x],
+            )
+        }
+        _ => Ok(x.clone()),
+    }
+}
+
+/// [`dropout`] of packed rows `[rows, dim]` that drops the same units at every step of a sentence
+/// (Gal and Ghahramani, 2016).
+///
+/// # Errors
+/// If `x` is not a contiguous `T` on the CPU with the rows of `steps`.
+pub fn variational<T: Real>(
+    x: &Tensor,
+    steps: &Arc<Steps>,
+    rate: f32,
+    mode: &Mode,
+    site: u32,
+) -> Result<Tensor> {
+    match mode {
+        Mode::Train(random) if rate > 0.0 => {
+            let shape = x.dims().to_vec();
+            if shape.first() != Some(&steps.rows()) {
+                bail!("dropout: {shape:?} for {} rows", steps.rows())
+            }
+            let mask = Mask::new(random.at(site), rate);
+            apply_operation::<T, _>(Dropout { mask, shape, steps: Some(steps.clone()) }, &[x])
         }
         _ => Ok(x.clone()),
     }
@@ -101,6 +132,23 @@ vectorized! {
 struct Dropout {
     mask: Mask,
     shape: Vec<usize>,
+    /// With it, every step gets the mask of the first.
+    steps: Option<Arc<Steps>>,
+}
+
+impl Dropout {
+    fn apply<T: Real>(&self, values: &mut [T]) {
+        match &self.steps {
+            None => self.mask.apply(0, values),
+            Some(steps) => {
+                let dim = values.len() / steps.rows().max(1);
+                for t in 0..steps.len() {
+                    let rows = steps.range(t);
+                    self.mask.apply(0, &mut values[rows.start * dim..rows.end * dim]);
+                }
+            }
+        }
+    }
 }
 
 impl<T: Real> Operation<T> for Dropout {
@@ -112,13 +160,13 @@ impl<T: Real> Operation<T> for Dropout {
 
     fn forward(&self, inputs: &[&[T]]) -> Result<Output<T, ()>> {
         let mut values = inputs[0].to_vec();
-        self.mask.apply(0, &mut values);
+        self.apply(&mut values);
         Ok(Output { values, shape: self.shape.clone().into(), saved: () })
     }
 
     fn backward(&self, _: &[&[T]], _: &[T], _: (), grad: &[T]) -> Result<Vec<Vec<T>>> {
         let mut grad = grad.to_vec();
-        self.mask.apply(0, &mut grad);
+        self.apply(&mut grad);
         Ok(vec![grad])
     }
 }
@@ -170,6 +218,18 @@ mod tests {
             dropout::<f64>(&x[0], 0.4, &mode, 3)?.sqr()?.sum_all()
         })?;
         assert!(error < 1e-8, "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn variational_dropout_drops_the_same_units_at_every_step() -> Result<()> {
+        let steps = Arc::new(Steps::new(vec![3, 3, 1]));
+        let ones = Tensor::ones((7, 11), candle_core::DType::F64, &candle_core::Device::Cpu)?;
+        let dropped = variational::<f64>(&ones, &steps, 0.5, &Mode::Train(random()), 1)?;
+        let rows = dropped.to_vec2::<f64>()?;
+        assert_eq!((&rows[0], &rows[1]), (&rows[3], &rows[4]));
+        assert_eq!((&rows[0], &rows[1]), (&rows[5], &rows[6]));
+        assert_ne!(rows[0], rows[1]);
         Ok(())
     }
 

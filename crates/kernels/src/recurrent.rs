@@ -134,6 +134,49 @@ impl<T: Real> Trace<T> {
             extra: vec![T::ZERO; rows * dim],
         }
     }
+
+    /// The states `h` and, for the LSTM, `c` before each step, `[rows, dim]` each: what the
+    /// backward pass and the recurrent weight's gradient need.
+    pub fn states_before(
+        &self,
+        cell: Cell,
+        steps: &Steps,
+        direction: Direction,
+        initial: Option<State<'_, T>>,
+    ) -> (Vec<T>, Vec<T>) {
+        let dim = self.hidden.len() / steps.rows().max(1);
+        let gather =
+            |states: &[T], initial: Option<&[T]>| shift(states, dim, steps, direction, initial);
+        let cells = match cell {
+            Cell::Lstm => gather(&self.extra, initial.map(|s| s.cell)),
+            Cell::Gru => Vec::new(),
+        };
+        (gather(&self.hidden, initial.map(|s| s.hidden)), cells)
+    }
+}
+
+/// For every row the row of `values` `[rows, dim]` that belongs to the step before; where a
+/// sentence starts, its row of `initial` `[batch, dim]`, or zero.
+pub fn shift<T: Real>(
+    values: &[T],
+    dim: usize,
+    steps: &Steps,
+    direction: Direction,
+    initial: Option<&[T]>,
+) -> Vec<T> {
+    let mut before = vec![T::ZERO; values.len()];
+    for t in 0..steps.len() {
+        let rows = steps.range(t);
+        let (carried, from) = steps.carried(direction, t);
+        let split = rows.start + carried;
+        before[rows.start * dim..split * dim]
+            .copy_from_slice(&values[from * dim..(from + carried) * dim]);
+        if let Some(initial) = initial {
+            let fresh = &initial[carried * dim..rows.len() * dim];
+            before[split * dim..rows.end * dim].copy_from_slice(fresh);
+        }
+    }
+    before
 }
 
 /// One step of a cell for some rows: `gates` holds the inputs' share and the bias.
@@ -252,35 +295,6 @@ impl Layer {
         let cell = states.get(1).copied().unwrap_or(&[]);
         (bias, states.first().map(|hidden| State { hidden, cell }))
     }
-
-    /// States before each step, `[rows, dim]` each: what the recurrent weight's gradient needs.
-    fn states_before<T: Real>(
-        &self,
-        trace: &Trace<T>,
-        initial: Option<State<'_, T>>,
-    ) -> (Vec<T>, Vec<T>) {
-        let d = self.dim;
-        let gather = |states: &[T], initial: Option<&[T]>| {
-            let mut before = vec![T::ZERO; states.len()];
-            for t in 0..self.steps.len() {
-                let rows = self.steps.range(t);
-                let (carried, from) = self.steps.carried(self.direction, t);
-                let split = rows.start + carried;
-                before[rows.start * d..split * d]
-                    .copy_from_slice(&states[from * d..(from + carried) * d]);
-                if let Some(initial) = initial {
-                    let fresh = &initial[carried * d..rows.len() * d];
-                    before[split * d..rows.end * d].copy_from_slice(fresh);
-                }
-            }
-            before
-        };
-        let cell = match self.cell {
-            Cell::Lstm => gather(&trace.extra, initial.map(|s| s.cell)),
-            Cell::Gru => Vec::new(),
-        };
-        (gather(&trace.hidden, initial.map(|s| s.hidden)), cell)
-    }
 }
 
 impl<T: Real> Operation<T> for Layer {
@@ -337,7 +351,8 @@ impl<T: Real> Operation<T> for Layer {
     ) -> Result<Vec<Vec<T>>> {
         let (rows, dim, width) = (self.steps.rows(), self.dim, self.width());
         let (_, initial) = self.rest(inputs);
-        let (hidden_before, cell_before) = self.states_before(&trace, initial);
+        let (hidden_before, cell_before) =
+            trace.states_before(self.cell, &self.steps, self.direction, initial);
         let flow =
             self.back_through_time(inputs[2], &mut trace, grad, &hidden_before, &cell_before);
 

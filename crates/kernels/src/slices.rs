@@ -138,6 +138,30 @@ pub fn softmax<T: Real>(x: &mut [T]) {
     scale(x, T::ONE / total);
 }
 
+/// Replaces scores by `log softmax(scores)`, in nats.
+pub fn log_softmax<T: Real>(x: &mut [T]) {
+    let peak = max(x);
+    let total = sum_exp_shifted(x, peak);
+    scale_shift(x, T::ONE, -(peak + total.ln()));
+}
+
+vectorized! {
+    /// `Σ exp(xᵢ − peak)`.
+    pub fn sum_exp_shifted<T: Real>(x: &[T], peak: T) -> T {
+        let mut sums = [T::ZERO; LANES];
+        let whole = x.len() / LANES * LANES;
+        for x in x[..whole].chunks_exact(LANES) {
+            for lane in 0..LANES {
+                sums[lane] += (x[lane] - peak).exp();
+            }
+        }
+        for (lane, x) in x[whole..].iter().enumerate() {
+            sums[lane] += (*x - peak).exp();
+        }
+        fold(&sums)
+    }
+}
+
 vectorized! {
     /// `yᵢ ← tanh(yᵢ)`.
     pub fn tanh<T: Real>(y: &mut [T]) {
@@ -179,6 +203,9 @@ mod tests {
         softmax(&mut x);
         assert!((x[0] - 0.25).abs() < 1e-15 && (x[1] - 0.75).abs() < 1e-15, "{x:?}");
         softmax::<f64>(&mut []);
+        let mut x: Vec<f64> = (1..40).map(|i| f64::from(i).ln()).collect();
+        log_softmax(&mut x);
+        assert!((x[38] - (39f64 / 780.0).ln()).abs() < 1e-14, "{}", x[38]);
     }
 
     #[test]

@@ -1,1 +1,217 @@
-//! .
+//! Encoder–decoder networks, their configuration and their weights.
+//!
+//! A [`Model`] is a configuration with parameters: it is trained through [`Model::loss`], saved
+//! and opened as a directory, and searched once it is [`Ready`].
+
+mod batch;
+pub mod checkpoint;
+mod config;
+mod error;
+mod parameters;
+mod rnn;
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use kernels::Mode;
+use serde::{Deserialize, Serialize};
+
+pub use attn::{AttentionConfig, Edge, Kind, Score, Sigma};
+pub use batch::{Batch, SourceBatch};
+pub use config::{Bridge, Cell, DropRate, ModelConfig, RnnConfig, Tie};
+pub use error::{Error, Result};
+pub use parameters::{Init, Parameters, Spec};
+pub use rnn::{Ready, State};
+
+/// Ids with a meaning of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Special {
+    /// Padding.
+    pub pad: u32,
+    /// An unknown token.
+    pub unk: u32,
+    /// The beginning of a sentence.
+    pub bos: u32,
+    /// The end of a sentence.
+    pub eos: u32,
+}
+
+/// The vocabularies a model was made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vocabs {
+    /// Number of source tokens.
+    pub src: usize,
+    /// Number of target tokens.
+    pub tgt: usize,
+    /// Whether both are the same vocabulary.
+    pub joint: bool,
+    /// What tells the source tokenizer from others; empty if unknown.
+    #[serde(default)]
+    pub src_fingerprint: String,
+    /// What tells the target tokenizer from others; empty if unknown.
+    #[serde(default)]
+    pub tgt_fingerprint: String,
+}
+
+/// What search needs of a model. Rows are hypotheses; a batch may mix those of many sentences.
+pub trait EncoderDecoder {
+    /// Where a search stands.
+    type State;
+
+    /// Size of the target vocabulary.
+    fn vocab(&self) -> usize;
+
+    /// The ids that open and close a sentence.
+    fn special(&self) -> Special;
+
+    /// Encodes sentences, given without BOS and EOS. One row for each.
+    ///
+    /// # Errors
+    /// If there is no sentence or an id is outside the vocabulary.
+    fn start(&self, src: &[Vec<u32>]) -> Result<Self::State>;
+
+    /// One step of all rows: `last` are the tokens just produced, at first BOS.
+    ///
+    /// # Errors
+    /// If `last` has another number of rows than `state`.
+    fn step(&self, state: &mut Self::State, last: &[u32]) -> Result<Step>;
+
+    /// Makes old row `rows[i]` the new row `i`. Rows may be repeated or left out.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    fn select(&self, state: &mut Self::State, rows: &[usize]) -> Result<()>;
+}
+
+/// What a step gives for each row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Log-probabilities of the next token, in nats: `[rows, vocab]`, row by row.
+    pub log_probs: Vec<f32>,
+    /// Attention over the source, the last entry for its EOS: `[src_len + 1]` for each row.
+    /// Empty for a model without attention.
+    pub weights: Vec<Vec<f32>>,
+}
+
+/// The loss of a batch.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The smoothed loss, summed over target tokens: a scalar on the tape.
+    pub objective: Tensor,
+    /// The plain cross-entropy, summed over target tokens, in nats.
+    pub nats: f64,
+    /// Number of target tokens, EOS included.
+    pub tokens: usize,
+}
+
+/// A network with its parameters.
+#[derive(Clone, Debug)]
+pub struct Model {
+    config: ModelConfig,
+    vocabs: Vocabs,
+    special: Special,
+    parameters: Parameters,
+}
+
+impl Model {
+    /// A new model in `f32` with initial values that depend on `seed` alone.
+    ///
+    /// # Errors
+    /// If the configuration contradicts itself or the vocabularies.
+    pub fn new(
+        config: &ModelConfig,
+        vocabs: Vocabs,
+        special: Special,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::with_dtype(config, vocabs, special, seed, DType::F32, device)
+    }
+
+    /// [`Self::new`] in `f32` or `f64`; the latter is for checking gradients.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_dtype(
+        config: &ModelConfig,
+        vocabs: Vocabs,
+        special: Special,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let parameters = Parameters::new(&specs(config, &vocabs)?, seed, dtype, device)?;
+        Ok(Self { config: config.clone(), vocabs, special, parameters })
+    }
+
+    /// Reads a model directory.
+    ///
+    /// # Errors
+    /// If a file is missing, foreign, damaged or of another shape than the configuration says.
+    pub fn open(dir: &Path, device: &Device) -> Result<Self> {
+        checkpoint::open(dir, device)
+    }
+
+    /// Writes `model.safetensors` and `config.json` into an existing directory, each whole or not
+    /// at all.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        checkpoint::save(self, dir)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The vocabularies it was made for.
+    pub fn vocabs(&self) -> &Vocabs {
+        &self.vocabs
+    }
+
+    /// The ids with a meaning of their own.
+    pub fn special(&self) -> Special {
+        self.special
+    }
+
+    /// The parameters, in name order.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The loss of a batch with label smoothing (a number in `[0, 1)`). In [`Mode::Train`] its
+    /// objective can be differentiated.
+    ///
+    /// # Errors
+    /// If an id is outside its vocabulary.
+    pub fn loss(&self, batch: &Batch, smoothing: f64, mode: &Mode) -> Result<Loss> {
+        let ModelConfig::Rnn(config) = &self.config;
+        let network = rnn::Rnn { config, parameters: &self.parameters };
+        let wide = self.parameters.iter().any(|(_, var)| var.dtype() == DType::F64);
+        if wide {
+            network.loss::<f64>(batch, smoothing, mode)
+        } else {
+            network.loss::<f32>(batch, smoothing, mode)
+        }
+    }
+
+    /// Makes the model ready to search.
+    ///
+    /// # Errors
+    /// If its parameters are not `f32`.
+    pub fn ready(&self) -> Result<Ready> {
+        let ModelConfig::Rnn(config) = &self.config;
+        Ready::new(config, &self.parameters, self.vocabs.clone(), self.special)
+    }
+}
+
+/// The parameters that a configuration asks for.
+///
+/// # Errors
+/// If it contradicts itself or the vocabularies.
+pub fn specs(config: &ModelConfig, vocabs: &Vocabs) -> Result<Vec<Spec>> {
+    let ModelConfig::Rnn(config) = config;
+    rnn::specs(config, vocabs)
+}

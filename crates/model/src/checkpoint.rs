@@ -1,0 +1,201 @@
+//! The model directory: `config.json` and `model.safetensors`, as the Hub's folders have them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor, Var};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::parameters::Parameters;
+use crate::{Error, Model, ModelConfig, Result, Special, Vocabs, specs};
+
+/// The newest format of a model directory this build writes. `CHANGELOG.md` says what each one
+/// changed.
+pub const FORMAT: u32 = 1;
+
+/// The file that says what the model is.
+pub const CONFIG: &str = "config.json";
+/// The file that holds its parameters.
+pub const WEIGHTS: &str = "model.safetensors";
+
+/// What `model_type` is in a configuration of ours.
+const MODEL_TYPE: &str = "nmt";
+/// A configuration larger than this is not read.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// `config.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct File {
+    model_type: String,
+    format: u32,
+    model: ModelConfig,
+    vocab: Vocabs,
+    pad_token_id: u32,
+    unk_token_id: u32,
+    bos_token_id: u32,
+    eos_token_id: u32,
+    /// SHA-256 of `model.safetensors`.
+    weights_sha256: String,
+}
+
+/// The part of a configuration that tells whether the rest can be read.
+#[derive(Debug, Deserialize)]
+struct Head {
+    model_type: Option<String>,
+    format: Option<u32>,
+}
+
+pub(crate) fn save(model: &Model, dir: &Path) -> Result<()> {
+    let tensors: Vec<(String, Tensor)> = model
+        .parameters
+        .iter()
+        .map(|(name, var)| (name.to_owned(), var.as_tensor().clone()))
+        .collect();
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    let path = dir.join(WEIGHTS);
+    let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), Some(metadata))
+        .map_err(|source| Error::Safetensors { path: path.clone(), source })?;
+    write(&path, &bytes)?;
+    let file = File {
+        model_type: MODEL_TYPE.into(),
+        format: FORMAT,
+        model: model.config.clone(),
+        vocab: model.vocabs.clone(),
+        pad_token_id: model.special.pad,
+        unk_token_id: model.special.unk,
+        bos_token_id: model.special.bos,
+        eos_token_id: model.special.eos,
+        weights_sha256: hex(&Sha256::digest(&bytes)),
+    };
+    let mut text = serde_json::to_string_pretty(&file)
+        .map_err(|e| Error::Foreign { path: dir.join(CONFIG), reason: e.to_string() })?;
+    text.push('\n');
+    write(&dir.join(CONFIG), text.as_bytes())
+}
+
+pub(crate) fn open(dir: &Path, device: &Device) -> Result<Model> {
+    let file = read_config(dir)?;
+    let path = dir.join(WEIGHTS);
+    if !path.is_file() {
+        return Err(Error::Incomplete { dir: dir.into(), missing: WEIGHTS });
+    }
+    let bytes = read(&path)?;
+    let found = hex(&Sha256::digest(&bytes));
+    if found != file.weights_sha256 {
+        return Err(Error::Damaged { path, found, expected: file.weights_sha256 });
+    }
+    let parameters = parameters(&path, &bytes, &file, device)?;
+    let special = Special {
+        pad: file.pad_token_id,
+        unk: file.unk_token_id,
+        bos: file.bos_token_id,
+        eos: file.eos_token_id,
+    };
+    Ok(Model { config: file.model, vocabs: file.vocab, special, parameters })
+}
+
+fn read_config(dir: &Path) -> Result<File> {
+    let path = dir.join(CONFIG);
+    if !path.is_file() {
+        return Err(Error::Incomplete { dir: dir.into(), missing: CONFIG });
+    }
+    let size = fs::metadata(&path).map_err(io("read", &path))?.len();
+    let foreign = |reason: String| Error::Foreign { path: path.clone(), reason };
+    if size > MAX_CONFIG {
+        return Err(foreign(format!("it has {size} bytes, expected at most {MAX_CONFIG}")));
+    }
+    let bytes = read(&path)?;
+    let head: Head = serde_json::from_slice(&bytes).map_err(|e| foreign(e.to_string()))?;
+    if head.model_type.as_deref() != Some(MODEL_TYPE) {
+        let found = head.model_type.unwrap_or_else(|| "none".into());
+        return Err(foreign(format!("model_type is {found}, expected {MODEL_TYPE}")));
+    }
+    if let Some(found) = head.format.filter(|&format| format > FORMAT) {
+        return Err(Error::TooNew { path, found });
+    }
+    serde_json::from_slice(&bytes).map_err(|e| foreign(e.to_string()))
+}
+
+/// Checks names and shapes against the configuration.
+fn parameters(path: &Path, bytes: &[u8], file: &File, device: &Device) -> Result<Parameters> {
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|source| Error::Safetensors { path: path.into(), source })?;
+    let specs = specs(&file.model, &file.vocab)?;
+    let mut vars = BTreeMap::new();
+    for spec in &specs {
+        let name = spec.name.clone();
+        let Ok(view) = tensors.tensor(&name) else {
+            return Err(Error::MissingParameter { path: path.into(), name });
+        };
+        if view.shape() != spec.shape {
+            let (expected, found) = (spec.shape.clone(), view.shape().to_vec());
+            return Err(Error::ShapeMismatch { path: path.into(), name, expected, found });
+        }
+        let tensor = candle_core::safetensors::Load::load(&view, device)?;
+        vars.insert(name, Var::from_tensor(&tensor)?);
+    }
+    if let Some(name) = tensors.names().into_iter().find(|n| !vars.contains_key(*n)) {
+        return Err(Error::UnknownParameter { path: path.into(), name: name.to_string() });
+    }
+    Ok(Parameters::from_vars(vars))
+}
+
+/// The mean of the parameters of several models with the same configuration.
+///
+/// # Errors
+/// If there is none, or one differs in configuration or vocabulary.
+pub fn average(models: &[Model]) -> Result<Model> {
+    let Some(first) = models.first() else {
+        return Err(Error::Config("a mean needs at least one model".into()));
+    };
+    if models.iter().any(|m| m.config != first.config || m.vocabs != first.vocabs) {
+        return Err(Error::Config(
+            "models with different configurations or vocabularies have no mean".into(),
+        ));
+    }
+    let mut vars = BTreeMap::new();
+    for (name, var) in first.parameters.iter() {
+        let mut sum = var.as_tensor().to_dtype(candle_core::DType::F64)?.detach();
+        for model in &models[1..] {
+            sum = (sum + model.parameters.get(name).to_dtype(candle_core::DType::F64)?.detach())?;
+        }
+        let mean = (sum / models.len() as f64)?.to_dtype(var.dtype())?;
+        vars.insert(name.to_owned(), Var::from_tensor(&mean)?);
+    }
+    Ok(Model { parameters: Parameters::from_vars(vars), ..first.clone() })
+}
+
+/// Writes a file whole or not at all: under another name first, then renamed.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".partial");
+    let temporary = PathBuf::from(temporary);
+    let attempt = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    attempt().map_err(|source| {
+        // What is half written must not stay; if it cannot be removed, the first error counts.
+        let _ = fs::remove_file(&temporary);
+        Error::Io { action: "write", path: path.into(), source }
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(io("read", path))
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { action, path, source }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

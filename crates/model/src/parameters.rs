@@ -1,0 +1,135 @@
+//! Named parameters, in name order, and their seeded initial values.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+use kernels::{Purpose, Random};
+
+use crate::Result;
+
+/// The parameters of a model by name. Names are an interface: they stand in weight files.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
+    vars: BTreeMap<String, Var>,
+}
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Uniform between minus and plus this bound.
+    Uniform(f64),
+    /// All zero, except for elements `from..to`, which are one (an LSTM's forget gate).
+    ZeroExcept {
+        /// First element that is one.
+        from: usize,
+        /// First element after it that is zero again.
+        to: usize,
+    },
+}
+
+impl Init {
+    /// Uniform within `1 / √fan_in`.
+    pub fn fan_in(fan_in: usize) -> Self {
+        Self::Uniform(1.0 / (fan_in as f64).sqrt())
+    }
+
+    /// All zero.
+    pub const ZERO: Self = Self::ZeroExcept { from: 0, to: 0 };
+}
+
+/// A parameter that a configuration asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Its name.
+    pub name: String,
+    /// Its shape; a weight is `[out, in]`.
+    pub shape: Vec<usize>,
+    /// How it starts.
+    pub init: Init,
+}
+
+impl Parameters {
+    /// Creates parameters with values that depend on `seed` and on each name alone.
+    ///
+    /// # Errors
+    /// If the device runs out of memory.
+    pub fn new(specs: &[Spec], seed: u64, dtype: DType, device: &Device) -> Result<Self> {
+        let mut vars = BTreeMap::new();
+        for spec in specs {
+            let random = Random::new(seed, Purpose::Init, 0).at(site(&spec.name));
+            let values = initial(spec, random);
+            let tensor = Tensor::from_vec(values, spec.shape.as_slice(), device)?;
+            vars.insert(spec.name.clone(), Var::from_tensor(&tensor.to_dtype(dtype)?)?);
+        }
+        Ok(Self { vars })
+    }
+
+    /// Wraps parameters that were read.
+    pub(crate) fn from_vars(vars: BTreeMap<String, Var>) -> Self {
+        Self { vars }
+    }
+
+    /// All parameters, in name order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
+        self.vars.iter().map(|(name, var)| (name.as_str(), var))
+    }
+
+    /// The parameter of this name, as a tensor on the tape.
+    ///
+    /// # Panics
+    /// If there is none: a network asks only for what its configuration lists.
+    pub fn get(&self, name: &str) -> &Tensor {
+        match self.vars.get(name) {
+            Some(var) => var.as_tensor(),
+            None => panic!("the network asks for {name}, which its configuration does not list"),
+        }
+    }
+
+    /// The parameter of this name, if there is one.
+    pub fn find(&self, name: &str) -> Option<&Var> {
+        self.vars.get(name)
+    }
+
+    /// Total number of elements.
+    pub fn count(&self) -> usize {
+        self.vars.values().map(|var| var.elem_count()).sum()
+    }
+}
+
+fn initial(spec: &Spec, random: Random) -> Vec<f32> {
+    let count: usize = spec.shape.iter().product();
+    match spec.init {
+        Init::Uniform(bound) => {
+            let mut stream = random.stream();
+            (0..count).map(|_| (bound * (2.0 * stream.uniform_f64() - 1.0)) as f32).collect()
+        }
+        Init::ZeroExcept { from, to } => {
+            (0..count).map(|i| if (from..to).contains(&i) { 1.0 } else { 0.0 }).collect()
+        }
+    }
+}
+
+/// A number for a name: FNV-1a.
+fn site(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_depend_on_seed_and_name_alone() -> Result<()> {
+        let spec =
+            |name: &str| Spec { name: name.into(), shape: vec![3, 5], init: Init::fan_in(5) };
+        let make = |specs: &[Spec], seed| Parameters::new(specs, seed, DType::F32, &Device::Cpu);
+        let values = |p: &Parameters, name: &str| p.get(name).to_vec2::<f32>().unwrap();
+        let both = make(&[spec("a"), spec("b")], 1)?;
+        assert_eq!(values(&both, "b"), values(&make(&[spec("b")], 1)?, "b"));
+        assert_ne!(values(&both, "b"), values(&both, "a"));
+        assert_ne!(values(&both, "b"), values(&make(&[spec("b")], 2)?, "b"));
+        let bound = 1.0 / 5f32.sqrt();
+        assert!(values(&both, "a").concat().iter().all(|v| v.abs() <= bound));
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! One step at a time, for many hypotheses at once: what search needs, without a tape.
+//!
+//! Every row of a step is computed from its own sentence and prefix alone, in an order of
+//! summation that no other row changes: a hypothesis gets the same bits in any batch.
+
+use std::sync::Arc;
+
+use attn::{Kernel, Keys, Queries, Row, Source, Vectors};
+use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
+use kernels::recurrent::{Cell, State as Before, forward_step, repeat_row};
+use kernels::{Mode, slices, storage};
+use rayon::prelude::*;
+
+use super::decoder::{ParameterSlices, Shape, StepWeights, combine_states, project};
+use super::{Rnn, tables};
+use crate::batch::SourceBatch;
+use crate::config::RnnConfig;
+use crate::parameters::Parameters;
+use crate::{EncoderDecoder, Error, Result, Special, Step, Vocabs};
+
+/// A recurrent model made ready to search: its step weights packed, once for all sentences.
+#[derive(Debug)]
+pub struct Ready {
+    config: RnnConfig,
+    parameters: Parameters,
+    vocabs: Vocabs,
+    special: Special,
+    shape: Shape,
+    weights: StepWeights<f32>,
+    biases: Vec<Vec<f32>>,
+    hidden_biases: Vec<Vec<f32>>,
+    score: Vec<f32>,
+    position: Vec<f32>,
+    embedding: Vec<f32>,
+    output: Packed<f32>,
+    output_bias: Vec<f32>,
+}
+
+/// Where a search stands: one row for each hypothesis.
+#[derive(Clone, Debug)]
+pub struct State {
+    source: Arc<Encoded>,
+    /// The sentence of each row, and the step that comes next.
+    rows: Vec<Row>,
+    layers: Vec<Layer>,
+    /// `h̃` of the step before: `[rows, dim]`; empty without input feeding.
+    fed: Vec<f32>,
+}
+
+/// Encoded sentences, one after the other.
+#[derive(Debug)]
+struct Encoded {
+    states: Vec<f32>,
+    /// Empty if the keys are the states or absent.
+    keys: Vec<f32>,
+    offsets: Vec<usize>,
+}
+
+/// The states of one layer: `[rows, dim]`; `c` only for the LSTM.
+#[derive(Clone, Debug)]
+struct Layer {
+    hidden: Vec<f32>,
+    cell: Vec<f32>,
+}
+
+impl Ready {
+    pub(crate) fn new(
+        config: &RnnConfig,
+        parameters: &Parameters,
+        vocabs: Vocabs,
+        special: Special,
+    ) -> Result<Self> {
+        let shape = Shape::new(config);
+        let values = |name: &str| storage::to_vec::<f32>(parameters.get(name));
+        let names = shape.parameter_names();
+        let owned = names.iter().map(|n| values(n)).collect::<candle_core::Result<Vec<_>>>()?;
+        let slices = ParameterSlices::new(&shape, &mut owned.iter().map(Vec::as_slice));
+        let (_, embedding, output) = tables(config.tie);
+        let output = values(output)?;
+        let dim = shape.dim;
+        Ok(Self {
+            weights: StepWeights::new(&shape, &slices, true),
+            biases: slices.layers.iter().map(|l| l.bias.to_vec()).collect(),
+            hidden_biases: slices.layers.iter().map(|l| l.hidden_bias.to_vec()).collect(),
+            score: slices.vectors.score.to_vec(),
+            position: slices.vectors.position.to_vec(),
+            embedding: values(embedding)?,
+            output: Packed::new(Matrix::new(&output, vocabs.tgt, dim).t()),
+            output_bias: values("output.bias")?,
+            config: config.clone(),
+            parameters: parameters.clone(),
+            vocabs,
+            special,
+            shape,
+        })
+    }
+
+    /// Goes through all layers: the last one's output, `[rows, dim]`.
+    fn layers(&self, state: &mut State, last: &[u32]) -> Vec<f32> {
+        let (shape, n) = (&self.shape, last.len());
+        let (dim, width, embed_dim) = (shape.dim, shape.width(), shape.embed_dim);
+        let mut x = Vec::with_capacity(n * embed_dim);
+        for &id in last {
+            x.extend_from_slice(&self.embedding[id as usize * embed_dim..][..embed_dim]);
+        }
+        for (l, layer) in state.layers.iter_mut().enumerate() {
+            let mut gates = vec![0.0; n * width];
+            repeat_row(&self.biases[l], &mut gates);
+            let input = Matrix::new(&x, n, shape.input_dim(l));
+            let add = |a, weight: &Packed<f32>, gates: &mut [f32]| {
+                matmul_packed(a, weight, MatrixMut::new(gates, n, width), Target::Add);
+            };
+            add(input, &self.weights.input[l], &mut gates);
+            if let (0, Some(feed)) = (l, &self.weights.feed) {
+                add(Matrix::new(&state.fed, n, dim), feed, &mut gates);
+            }
+            let (mut hidden, mut extra) = (vec![0.0; n * dim], vec![0.0; n * dim]);
+            forward_step(
+                shape.cell,
+                &self.weights.hidden[l],
+                &self.hidden_biases[l],
+                &mut gates,
+                Before { hidden: &layer.hidden, cell: &layer.cell },
+                &mut hidden,
+                &mut extra,
+            );
+            if shape.is_residual(l) {
+                slices::add(&mut x, &hidden);
+            } else {
+                x.clone_from(&hidden);
+            }
+            layer.hidden = hidden;
+            if shape.cell == Cell::Lstm {
+                layer.cell = extra;
+            }
+        }
+        x
+    }
+
+    /// Attentional states `[rows, dim]`, and what each row saw.
+    fn attend(&self, state: &State, tops: Vec<f32>) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let (shape, n) = (&self.shape, state.rows.len());
+        let Some(combine) = &self.weights.combine else {
+            return Ok((tops, vec![Vec::new(); n]));
+        };
+        let dim = shape.dim;
+        let encoded = &state.source;
+        let keys = match shape.attention.key_projection(dim) {
+            Keys::States => &encoded.states,
+            Keys::Projected(_) | Keys::Absent => &encoded.keys,
+        };
+        let source = Source { states: &encoded.states, keys, offsets: &encoded.offsets };
+        let vectors = Vectors { score: &self.score, position: &self.position };
+        let kernel = Kernel::new(&shape.attention, dim, dim, source, vectors)?;
+        let projection_dim: usize = shape.projections().iter().sum();
+        let mut projected = vec![0.0; n * projection_dim];
+        project(&self.weights, &tops, dim, projection_dim, &mut projected);
+        let mut contexts = vec![0.0; n * dim];
+        let queries = Queries { rows: &state.rows, states: &tops, projected: &projected };
+        let trace = kernel.forward(&queries, &mut contexts)?;
+        let mut out = vec![0.0; n * dim];
+        combine_states(combine, &contexts, &tops, dim, &mut out);
+        let weights = state.rows.iter().enumerate().map(|(row, place)| {
+            let offsets = &encoded.offsets;
+            trace.dense(row, offsets[place.sentence + 1] - offsets[place.sentence])
+        });
+        Ok((out, weights.collect()))
+    }
+
+    /// `log softmax(W_s h̃ + b)` of each row.
+    fn log_probs(&self, states: &[f32]) -> Vec<f32> {
+        let (vocab, dim) = (self.vocabs.tgt, self.shape.dim);
+        let n = states.len() / dim;
+        let mut logits = vec![0.0; n * vocab];
+        repeat_row(&self.output_bias, &mut logits);
+        let out = MatrixMut::new(&mut logits, n, vocab);
+        matmul_packed(Matrix::new(states, n, dim), &self.output, out, Target::Add);
+        logits.par_chunks_mut(vocab).for_each(slices::log_softmax);
+        logits
+    }
+}
+
+impl EncoderDecoder for Ready {
+    type State = State;
+
+    fn vocab(&self) -> usize {
+        self.vocabs.tgt
+    }
+
+    fn special(&self) -> Special {
+        self.special
+    }
+
+    fn start(&self, src: &[Vec<u32>]) -> Result<State> {
+        for &id in src.iter().flatten() {
+            if id as usize >= self.vocabs.src {
+                return Err(Error::UnknownId { side: "source", id, vocab: self.vocabs.src });
+            }
+        }
+        let src: Vec<&[u32]> = src.iter().map(Vec::as_slice).collect();
+        let n = src.len();
+        let batch = SourceBatch::new(&src, self.special)?;
+        let network = Rnn { config: &self.config, parameters: &self.parameters };
+        let encoded = network.encode::<f32>(&batch, &Mode::Eval)?;
+        let places: Vec<usize> = (0..n).collect();
+        let (rows, offsets) = batch.by_sentence(&places);
+        let states = kernels::embedding::embedding::<f32>(&encoded.states, &rows)?;
+        let keys = network.keys::<f32>(&states)?;
+        let ranks = batch.ranks().iter().map(|&r| r as u32).collect();
+        let initial = network.bridge::<f32>(&encoded.finals, &ranks)?;
+        let initial =
+            initial.iter().map(storage::to_vec).collect::<candle_core::Result<Vec<_>>>()?;
+
+        let dim = self.shape.dim;
+        let lstm = self.shape.cell == Cell::Lstm;
+        let mut initial = initial.into_iter();
+        let mut state = |wanted: bool| match wanted {
+            true => initial.next().unwrap_or_else(|| vec![0.0; n * dim]),
+            false => Vec::new(),
+        };
+        let layers = (0..self.shape.layers)
+            .map(|_| Layer { hidden: state(true), cell: state(lstm) })
+            .collect();
+        let source = Encoded {
+            states: storage::to_vec(&states)?,
+            keys: keys.map(|keys| storage::to_vec(&keys)).transpose()?.unwrap_or_default(),
+            offsets,
+        };
+        Ok(State {
+            source: Arc::new(source),
+            rows: (0..n).map(|sentence| Row { sentence, position: 0 }).collect(),
+            layers,
+            fed: vec![0.0; if self.shape.feeding { n * dim } else { 0 }],
+        })
+    }
+
+    fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
+        if last.len() != state.rows.len() {
+            return Err(Error::Rows { expected: state.rows.len(), found: last.len() });
+        }
+        if let Some(&id) = last.iter().find(|&&id| id as usize >= self.vocabs.tgt) {
+            return Err(Error::UnknownId { side: "target", id, vocab: self.vocabs.tgt });
+        }
+        let tops = self.layers(state, last);
+        let (attentional, weights) = self.attend(state, tops)?;
+        let log_probs = self.log_probs(&attentional);
+        if self.shape.feeding {
+            state.fed = attentional;
+        }
+        for row in &mut state.rows {
+            row.position += 1;
+        }
+        Ok(Step { log_probs, weights })
+    }
+
+    fn select(&self, state: &mut State, rows: &[usize]) -> Result<()> {
+        let n = state.rows.len();
+        if let Some(&row) = rows.iter().find(|&&row| row >= n) {
+            return Err(Error::Rows { expected: n, found: row + 1 });
+        }
+        let dim = self.shape.dim;
+        let pick = |values: &mut Vec<f32>| {
+            if !values.is_empty() {
+                *values = rows.iter().flat_map(|&r| values[r * dim..][..dim].to_vec()).collect();
+            }
+        };
+        for layer in &mut state.layers {
+            pick(&mut layer.hidden);
+            pick(&mut layer.cell);
+        }
+        pick(&mut state.fed);
+        state.rows = rows.iter().map(|&row| state.rows[row]).collect();
+        Ok(())
+    }
+}
