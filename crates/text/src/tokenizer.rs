@@ -1,0 +1,276 @@
+//! Text → ids with byte spans; ids → text. Trained and saved by the `tokenizers` crate.
+//!
+//! The tokenizers are byte-level: every byte is in the vocabulary, so every text has ids and
+//! comes back from them exactly, with its spaces, control characters and all. Special tokens
+//! are ids without a text: a `</s>` in a text is four signs like any others.
+
+mod bytes;
+mod config;
+mod decoded;
+mod sides;
+mod training;
+
+use std::{fmt, fs, io, ops::Range, path::Path};
+
+use rayon::prelude::*;
+use tokenizers::{
+    AddedToken, DecoderWrapper, ModelWrapper, Tokenizer as Inner, decoders::byte_level::ByteLevel,
+};
+
+pub use self::{
+    config::{TokenizerConfig, TokenizerKind},
+    decoded::Decoded,
+    sides::Tokenizers,
+};
+use crate::{
+    Error, Result,
+    hash::Hash,
+    output::write_whole,
+    vocab::{SPECIALS, is_special},
+};
+
+/// A file larger than this is no tokenizer of ours: memory is not taken for it.
+const LARGEST_FILE: u64 = 1 << 28;
+
+/// A text that a usable tokenizer gives back unchanged: double and leading spaces, composed
+/// and split letters, a control character, the name of a special token, a line feed.
+const PROBE: &str = "  Ünḯ don't\u{1} 🙂</s> <pad>12 3.\t\n ";
+
+/// Turns the text of one language, or of both, into ids and back.
+pub struct Tokenizer {
+    inner: Inner,
+    /// What each id stands for; nothing for special ids.
+    pieces: Vec<Box<[u8]>>,
+}
+
+/// A text as ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// The ids, without beginning and end of sentence.
+    pub ids: Vec<u32>,
+    /// For each id, the bytes of the text that it covers, at character boundaries. A character
+    /// that was split over several ids is in the span of each of them.
+    pub spans: Vec<Range<usize>>,
+}
+
+impl Tokenizer {
+    /// Learns a tokenizer from `lines`. The same lines in any order give the same tokenizer, on
+    /// any number of threads.
+    ///
+    /// # Errors
+    /// [`Error::VocabTooSmall`] if the vocabulary asked for cannot hold all bytes;
+    /// [`Error::NoTrainingText`] if all lines are empty.
+    pub fn train<I>(config: &TokenizerConfig, lines: I) -> Result<Self>
+    where
+        I: Iterator<Item = String> + Send,
+    {
+        let mut inner = Inner::new(training::learn(config, lines)?);
+        inner.with_pre_tokenizer(Some(training::pre_tokenizer()?));
+        inner.with_decoder(Some(ByteLevel::default()));
+        let failed = |reason: String| Error::Training { reason };
+        inner.add_special_tokens(specials()).map_err(|error| failed(error.to_string()))?;
+        Self::new(inner).map_err(failed)
+    }
+
+    /// Reads a tokenizer that [`save`](Self::save) wrote, or any other byte-level one that has
+    /// our special tokens and changes no text.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::DamagedTokenizer`] or [`Error::ForeignTokenizer`], all with the
+    /// name of the file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let unreadable = |source| Error::Read { path: path.to_owned(), source };
+        let size = fs::metadata(path).map_err(unreadable)?.len();
+        if size > LARGEST_FILE {
+            let reason = format!("{size} bytes, expected at most {LARGEST_FILE}");
+            return Err(unreadable(io::Error::other(reason)));
+        }
+        let content = fs::read(path).map_err(unreadable)?;
+        let inner = Inner::from_bytes(content).map_err(|error| Error::DamagedTokenizer {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Self::new(inner).map_err(|reason| Error::ForeignTokenizer { path: path.to_owned(), reason })
+    }
+
+    /// Writes the tokenizer as the `tokenizer.json` of the `tokenizers` crate, whole or not at
+    /// all.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_whole(path, self.json(path)?.as_bytes())
+    }
+
+    /// Turns `text` into ids, without beginning and end of sentence. The empty text has none.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if the `tokenizers` crate fails; no text is known for which it does.
+    pub fn encode(&self, text: &str) -> Result<Encoding> {
+        let failed = |reason: String| Error::Encode { bytes: text.len(), reason };
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|error| failed(error.to_string()))?;
+        let ids = encoding.get_ids().to_vec();
+        let spans = self
+            .spans(text, &ids)
+            .ok_or_else(|| failed("its tokens do not spell the text".to_owned()))?;
+        Ok(Encoding { ids, spans })
+    }
+
+    /// Turns many texts into ids, on all threads: what [`encode`](Self::encode) gives for each.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_all<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Encoding>> {
+        texts.par_iter().map(|text| self.encode(text.as_ref())).collect()
+    }
+
+    /// Turns ids into text. Special ids are left out; of what [`encode`](Self::encode) returned,
+    /// the result is the text, to the byte. Bytes that are no UTF-8, as a model may produce,
+    /// become replacement characters.
+    ///
+    /// # Errors
+    /// [`Error::UnknownId`] if an id is not in the vocabulary.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        let mut bytes = Vec::new();
+        for &id in ids {
+            let piece = self.pieces.get(id as usize);
+            bytes
+                .extend_from_slice(piece.ok_or(Error::UnknownId { id, vocab: self.vocab_size() })?);
+        }
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// The vocabulary's entry for `id`, as in `tokenizer.json`: one character per byte, `Ġ` for
+    /// a space.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The number of entries, special tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Sixteen hexadecimal digits that equal tokenizers share: a hash of the kind and of all
+    /// entries in the order of their ids.
+    pub fn fingerprint(&self) -> String {
+        let kind: &[u8] = match self.inner.get_model() {
+            ModelWrapper::Unigram(_) => b"unigram",
+            _ => b"bpe",
+        };
+        let hash = self.pieces.iter().fold(Hash::new().add(kind), |hash, piece| {
+            hash.add(&(piece.len() as u64).to_le_bytes()).add(piece)
+        });
+        format!("{:016x}", hash.finish())
+    }
+
+    fn json(&self, path: &Path) -> Result<String> {
+        self.inner.to_string(false).map_err(|error| Error::Write {
+            path: path.to_owned(),
+            source: io::Error::other(error.to_string()),
+        })
+    }
+
+    /// Checks `inner` and learns what its ids stand for; the error says what is wrong with it.
+    fn new(mut inner: Inner) -> std::result::Result<Self, String> {
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| error.to_string())?;
+        inner.set_encode_special_tokens(true);
+        if !matches!(inner.get_model(), ModelWrapper::BPE(_) | ModelWrapper::Unigram(_)) {
+            return Err("its model is neither BPE nor unigram".to_owned());
+        }
+        if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
+            return Err("its decoder is not byte-level".to_owned());
+        }
+        let pieces = pieces(&inner)?;
+        let tokenizer = Self { inner, pieces };
+        let probe = tokenizer.encode(PROBE).map_err(|error| error.to_string())?;
+        match tokenizer.decode(&probe.ids) {
+            Ok(text) if text == PROBE => Ok(tokenizer),
+            _ => Err("it does not give back the text that it encodes".to_owned()),
+        }
+    }
+
+    /// The spans of `ids` in `text`, or none if they do not spell it.
+    fn spans(&self, text: &str, ids: &[u32]) -> Option<Vec<Range<usize>>> {
+        let mut end = 0;
+        let mut spans = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let piece = self.pieces.get(id as usize)?;
+            let start = end;
+            end += piece.len();
+            if text.as_bytes().get(start..end)? != &**piece {
+                return None;
+            }
+            spans.push(characters_around(text, start..end));
+        }
+        (end == text.len()).then_some(spans)
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Tokenizer")
+            .field("vocab", &self.vocab_size())
+            .field("fingerprint", &self.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The smallest span of whole characters that contains `span`.
+fn characters_around(text: &str, Range { mut start, mut end }: Range<usize>) -> Range<usize> {
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
+}
+
+/// The bytes of all entries in the order of their ids, or what is wrong with them.
+fn pieces(inner: &Inner) -> std::result::Result<Vec<Box<[u8]>>, String> {
+    let vocab = inner.get_vocab_size(true);
+    for (id, expected) in SPECIALS.iter().enumerate() {
+        let found = inner.id_to_token(id as u32);
+        if found.as_deref() != Some(expected) {
+            let found = found.unwrap_or_else(|| "nothing".to_owned());
+            return Err(format!("id {id} is {found}, expected {expected}"));
+        }
+    }
+    let added = inner.get_added_tokens_decoder();
+    if let Some((id, token)) = added.iter().find(|(id, token)| !is_special(**id) || !token.special)
+    {
+        return Err(format!("token {:?} (id {id}) is added to its vocabulary", token.content));
+    }
+    let piece = |id: u32| -> std::result::Result<Box<[u8]>, String> {
+        if is_special(id) {
+            return Ok(Box::default());
+        }
+        let token = inner
+            .id_to_token(id)
+            .ok_or_else(|| format!("id {id} of a vocabulary of {vocab} has no entry"))?;
+        bytes::bytes_of(&token)
+            .map(Vec::into_boxed_slice)
+            .filter(|bytes| !bytes.is_empty() && !SPECIALS.contains(&token.as_str()))
+            .ok_or_else(|| format!("entry {token:?} (id {id}) is not made of bytes"))
+    };
+    let pieces = (0..vocab as u32).map(piece).collect::<std::result::Result<Vec<_>, _>>()?;
+    let mut single = [false; 256];
+    for piece in &pieces {
+        if let [byte] = **piece {
+            single[usize::from(byte)] = true;
+        }
+    }
+    match single.iter().position(|&found| !found) {
+        Some(byte) => Err(format!("byte {byte:#04x} has no entry of its own")),
+        None => Ok(pieces),
+    }
+}
+
+fn specials() -> Vec<AddedToken> {
+    SPECIALS.map(|name| AddedToken::from(name, true)).into()
+}

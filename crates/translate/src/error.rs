@@ -1,0 +1,102 @@
+//! What can go wrong between a source sentence and its translation.
+
+/// Why a translation, a score or an alignment could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The network failed.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+
+    /// A tokenizer failed.
+    #[error(transparent)]
+    Text(#[from] text::Error),
+
+    /// A sentence is longer than the configuration allows.
+    #[error("line {line} has {found} tokens, expected at most {limit} (max_src_len)")]
+    TooLong {
+        /// The line, counted from 1.
+        line: usize,
+        /// Its tokens.
+        found: usize,
+        /// See [`SearchConfig::max_src_len`](crate::SearchConfig::max_src_len).
+        limit: usize,
+    },
+
+    /// Model and tokenizer were not made for each other.
+    #[error("the tokenizer is of another model: its {side} {what} is {found}, expected {expected}")]
+    ForeignTokenizer {
+        /// `source` or `target`.
+        side: &'static str,
+        /// What differs.
+        what: &'static str,
+        /// What the tokenizer has.
+        found: String,
+        /// What the model asks for.
+        expected: String,
+    },
+
+    /// The network computed something that is not a finite number: it is broken, often by a training
+    /// that diverged.
+    #[error("the model's log-probability of token {token} is {found}, expected a finite number")]
+    NotANumber {
+        /// The token whose log-probability it is.
+        token: u32,
+        /// What the model computed.
+        found: f32,
+    },
+
+    /// A model breaks the contract of [`model::EncoderDecoder`].
+    #[error("a step of the model returned {found} {what}, expected {expected}")]
+    Step {
+        /// What was counted.
+        what: &'static str,
+        /// The count.
+        found: usize,
+        /// The count that the contract asks for.
+        expected: usize,
+    },
+
+    /// Sources and targets do not pair up.
+    #[error("{sources} sources but {targets} targets, expected one target for each source")]
+    Unpaired {
+        /// Number of source sentences.
+        sources: usize,
+        /// Number of target sentences.
+        targets: usize,
+    },
+
+    /// A target holds an id that the model does not know.
+    #[error("target {sentence} holds the token id {found}, but the model's vocabulary has {vocab}")]
+    TokenOutOfRange {
+        /// Which target, counted from 1.
+        sentence: usize,
+        /// The id.
+        found: u32,
+        /// Size of the target vocabulary.
+        vocab: usize,
+    },
+
+    /// Attention weights and the tokens they are said to belong to differ in number.
+    #[error("attention weights for {found} {side} tokens, but there are {expected}")]
+    Weights {
+        /// `source` or `target`.
+        side: &'static str,
+        /// Tokens that the weights are for.
+        found: usize,
+        /// Tokens that there are.
+        expected: usize,
+    },
+
+    /// A word link is not in Pharaoh format.
+    #[error("link {position} is `{found}`, expected two word positions as in 0-1, 0p1 or 0?1")]
+    Link {
+        /// Which link of the line, counted from 1.
+        position: usize,
+        /// The text of the link.
+        found: String,
+    },
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

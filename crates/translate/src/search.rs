@@ -1,0 +1,173 @@
+//! Search: from source ids to the target ids that a model finds most probable.
+//!
+//! Many sentences are searched at once: the live hypotheses of all of them are the rows of one
+//! batch, and a sentence that is done leaves it. What is found for a sentence is a function of
+//! that sentence alone, to the last bit, provided that the model computes its rows independently.
+//!
+//! Padding, begin of sentence and the unknown token are never produced: they count as impossible,
+//! and the other probabilities stay what the model says. Tokens are pieces of bytes, so there is
+//! no word that could not be written, and unknown words cannot occur.
+
+mod beam;
+mod config;
+mod greedy;
+mod hypothesis;
+mod length_penalty;
+mod repetition;
+mod rules;
+mod sample;
+#[cfg(test)]
+mod tests;
+mod top;
+
+pub use config::{NonNegative, Sampling, SearchConfig, Share, Temperature};
+pub use hypothesis::Hypothesis;
+pub use length_penalty::LengthPenalty;
+pub use repetition::LONGEST_CYCLE;
+
+use beam::Beam;
+use greedy::Greedy;
+use model::{EncoderDecoder, Step};
+use rules::Rules;
+use sample::Sample;
+
+use crate::{Error, Result};
+
+/// Translates each source (ids without begin and end of sentence) into its best hypotheses,
+/// best first: at least one, at most [`SearchConfig::n_best`].
+///
+/// All sources are in one batch; it is up to the caller to pass no more than fit into memory.
+/// The translation of an empty source is empty, and the model is not asked for it.
+///
+/// # Errors
+/// If the model fails, breaks its contract or computes what is not a number.
+pub fn search<M: EncoderDecoder>(
+    model: &M,
+    sources: &[Vec<u32>],
+    config: &SearchConfig,
+) -> Result<Vec<Vec<Hypothesis>>> {
+    let rules = |src: &[u32]| Rules::new(config, model.special(), src);
+    let n_best = config.n_best.get();
+    match (&config.sample, config.width()) {
+        (Some(how), _) => {
+            run(model, sources, |src| Sample::new(rules(src), how.clone(), n_best, src))
+        }
+        (None, 1) => run(model, sources, |src| Greedy::new(rules(src))),
+        (None, width) => run(model, sources, |src| Beam::new(rules(src), width, n_best)),
+    }
+}
+
+/// One sentence on its way to a translation.
+trait Sentence {
+    /// How many rows of the batch are its hypotheses; none when it is done.
+    fn rows(&self) -> usize;
+
+    /// Extends the hypotheses by a token, given what the model says about each of them.
+    fn advance(&mut self, rows: Rows<'_>, next: &mut Next) -> Result<()>;
+
+    /// The result, best first. At least one hypothesis.
+    fn finish(self) -> Vec<Hypothesis>;
+}
+
+/// What the model says about the next token of the hypotheses of one sentence.
+struct Rows<'a> {
+    log_probs: &'a mut [f32], // [rows, vocab]
+    weights: &'a mut [Vec<f32>],
+    vocab: usize,
+}
+
+impl Rows<'_> {
+    /// Log-probabilities of one hypothesis: `[vocab]`.
+    fn row(&mut self, idx: usize) -> &mut [f32] {
+        &mut self.log_probs[idx * self.vocab..(idx + 1) * self.vocab]
+    }
+
+    /// Attention weights of one hypothesis: `[src_len + 1]`. They can be taken once.
+    fn take_weights(&mut self, idx: usize) -> Vec<f32> {
+        std::mem::take(&mut self.weights[idx])
+    }
+}
+
+/// The next batch: which row each hypothesis extends, and by which token.
+#[derive(Default)]
+struct Next {
+    parents: Vec<usize>,
+    tokens: Vec<u32>,
+    /// First row of the sentence that is advanced.
+    first: usize,
+}
+
+impl Next {
+    /// Adds a row: `parent`, counted within the sentence, extended by `token`.
+    fn push(&mut self, parent: usize, token: u32) {
+        self.parents.push(self.first + parent);
+        self.tokens.push(token);
+    }
+}
+
+/// Searches all sources that are not empty in one batch.
+fn run<M: EncoderDecoder, S: Sentence>(
+    model: &M,
+    sources: &[Vec<u32>],
+    sentence: impl Fn(&[u32]) -> S,
+) -> Result<Vec<Vec<Hypothesis>>> {
+    let mut results = vec![vec![Hypothesis::empty()]; sources.len()];
+    let filled = || sources.iter().enumerate().filter(|(_, src)| !src.is_empty());
+    let batch: Vec<Vec<u32>> = filled().map(|(_, src)| src.clone()).collect();
+    if batch.is_empty() {
+        return Ok(results);
+    }
+    let mut live: Vec<(usize, S)> = filled().map(|(idx, src)| (idx, sentence(src))).collect();
+    let mut state = model.start(&batch)?;
+    let mut last = vec![model.special().bos; live.len()];
+    let mut next = Next::default();
+
+    while !live.is_empty() {
+        let mut step = model.step(&mut state, &last)?;
+        check(&step, last.len(), model.vocab())?;
+        advance(&mut live, &mut step, model.vocab(), &mut next)?;
+        for (idx, done) in live.extract_if(.., |(_, sentence)| sentence.rows() == 0) {
+            results[idx] = done.finish();
+        }
+        if !next.parents.is_empty() && !next.parents.iter().copied().eq(0..last.len()) {
+            model.select(&mut state, &next.parents)?;
+        }
+        std::mem::swap(&mut last, &mut next.tokens);
+    }
+    Ok(results)
+}
+
+/// Advances every sentence by what `step` says about its rows.
+fn advance<S: Sentence>(
+    live: &mut [(usize, S)],
+    step: &mut Step,
+    vocab: usize,
+    next: &mut Next,
+) -> Result<()> {
+    next.parents.clear();
+    next.tokens.clear();
+    next.first = 0;
+    let (mut log_probs, mut weights) = (&mut step.log_probs[..], &mut step.weights[..]);
+    for (_, sentence) in live {
+        let n_rows = sentence.rows();
+        let (own_log_probs, others) = log_probs.split_at_mut(n_rows * vocab);
+        let (own_weights, other_weights) = weights.split_at_mut(n_rows);
+        (log_probs, weights) = (others, other_weights);
+        sentence.advance(Rows { log_probs: own_log_probs, weights: own_weights, vocab }, next)?;
+        next.first += n_rows;
+    }
+    Ok(())
+}
+
+/// Holds a model to its word about the size of a step.
+pub(crate) fn check(step: &Step, rows: usize, vocab: usize) -> Result<()> {
+    for (what, found, expected) in [
+        ("log-probabilities", step.log_probs.len(), rows * vocab),
+        ("rows of attention weights", step.weights.len(), rows),
+    ] {
+        if found != expected {
+            return Err(Error::Step { what, found, expected });
+        }
+    }
+    Ok(())
+}

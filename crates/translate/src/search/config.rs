@@ -1,0 +1,227 @@
+//! The `[search]` table: how a translation is looked for.
+
+use std::{fmt, num::NonZeroUsize, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::LengthPenalty;
+
+/// How to search. Every key may be left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Hypotheses kept at each step; 1 is greedy search.
+    pub beam: NonZeroUsize,
+    /// Translations returned for each sentence, best first. The beam is at least this wide.
+    /// When sampling, the number of independent samples.
+    pub n_best: NonZeroUsize,
+    /// Fewest tokens of a translation, its end not counted. Where it exceeds the longest
+    /// allowed length, that length counts.
+    pub min_len: usize,
+    /// Most tokens of a translation, its end not counted: this times the source's number of
+    /// tokens, plus [`max_len_offset`](Self::max_len_offset), rounded down.
+    pub max_len_factor: NonNegative,
+    /// See [`max_len_factor`](Self::max_len_factor).
+    pub max_len_offset: usize,
+    /// No sequence of this many tokens occurs twice in a translation; 0 allows all.
+    pub no_repeat_ngram: usize,
+    /// How many times in a row the same cycle of at most
+    /// [`LONGEST_CYCLE`](super::LONGEST_CYCLE) tokens may occur before a hypothesis is given up
+    /// as caught in a loop; 0 never gives up. Repetitions in the source come on top.
+    pub loop_guard: usize,
+    /// Padded source tokens translated at once. It bounds memory and never changes a result.
+    pub batch_tokens: NonZeroUsize,
+    /// Most tokens of a source sentence; a longer one is an error.
+    pub max_src_len: NonZeroUsize,
+    /// What scores are divided by.
+    pub length_penalty: LengthPenalty,
+    /// Draw tokens at random instead of looking for the best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sampling>,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        const fn size(n: usize) -> NonZeroUsize {
+            NonZeroUsize::new(n).expect("a default size is not zero")
+        }
+        Self {
+            beam: const { size(5) },
+            n_best: NonZeroUsize::MIN,
+            min_len: 1,
+            max_len_factor: NonNegative(2.0),
+            max_len_offset: 10,
+            no_repeat_ngram: 0,
+            loop_guard: 10,
+            batch_tokens: const { size(1024) },
+            max_src_len: const { size(4096) },
+            length_penalty: LengthPenalty::default(),
+            sample: None,
+        }
+    }
+}
+
+impl SearchConfig {
+    /// Most tokens of the translation of a sentence of `src_len` tokens, ends not counted.
+    pub fn max_len(&self, src_len: usize) -> usize {
+        let scaled = (self.max_len_factor.get() * src_len as f64) as usize; // saturates
+        scaled.saturating_add(self.max_len_offset)
+    }
+
+    /// Hypotheses kept at each step: as many as are asked for at least.
+    pub(super) fn width(&self) -> usize {
+        self.beam.max(self.n_best).get()
+    }
+}
+
+/// How tokens are drawn. The temperature applies first, then `top_k`, then `top_p`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Log-probabilities are divided by it: below one the likely become likelier.
+    pub temperature: Temperature,
+    /// Draw among this many most likely tokens only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<NonZeroUsize>,
+    /// Draw among the fewest most likely tokens that have this probability together
+    /// (Holtzman et al., 2020, “The Curious Case of Neural Text Degeneration”, §3.1).
+    pub top_p: Share,
+    /// The same seed draws the same translation of the same sentence, whatever is around it.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: Temperature(1.0), top_k: None, top_p: Share(1.0), seed: 1 }
+    }
+}
+
+/// A number type whose values have been checked; reads from TOML, JSON and command lines.
+macro_rules! checked {
+    ($(#[$doc:meta])* $name:ident, $range:literal, $holds:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+        #[serde(try_from = "f64", into = "f64")]
+        pub struct $name(f64);
+
+        impl $name {
+            /// The number.
+            pub fn get(self) -> f64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<f64> for $name {
+            type Error = String;
+
+            fn try_from(value: f64) -> Result<Self, String> {
+                let holds: fn(f64) -> bool = $holds;
+                if holds(value) {
+                    Ok(Self(value))
+                } else {
+                    Err(format!(concat!("expected ", $range, ", got {}"), value))
+                }
+            }
+        }
+
+        impl From<$name> for f64 {
+            fn from(value: $name) -> f64 {
+                value.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let value: f64 = text
+                    .parse()
+                    .map_err(|_| format!(concat!("expected ", $range, ", got {}"), text))?;
+                Self::try_from(value)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+checked! {
+    /// A finite number from zero on.
+    NonNegative, "a finite number from zero on", |x| x.is_finite() && x >= 0.0
+}
+
+checked! {
+    /// A finite number above zero.
+    Temperature, "a finite number above zero", |x| x.is_finite() && x > 0.0
+}
+
+checked! {
+    /// A probability above zero, up to one.
+    Share, "a probability above zero, up to one", |x| x > 0.0 && x <= 1.0
+}
+
+impl NonNegative {
+    /// One.
+    pub const ONE: Self = Self(1.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_is_the_default_and_every_value_survives_a_round_trip() {
+        assert_eq!(toml::from_str::<SearchConfig>("").unwrap(), SearchConfig::default());
+        let config = SearchConfig {
+            n_best: NonZeroUsize::new(3).unwrap(),
+            length_penalty: LengthPenalty::Gnmt(NonNegative(0.6)),
+            sample: Some(Sampling { top_k: NonZeroUsize::new(7), ..Sampling::default() }),
+            ..SearchConfig::default()
+        };
+        for config in [SearchConfig::default(), config] {
+            let toml = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<SearchConfig>(&toml).unwrap(), config, "{toml}");
+            let json = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<SearchConfig>(&json).unwrap(), config, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_reason() {
+        for (toml, reason) in [
+            ("beams = 5", "unknown field `beams`"),
+            ("beam = 0", "nonzero"),
+            ("n_best = 0", "nonzero"),
+            ("max_len_factor = -1.0", "expected a finite number from zero on, got -1"),
+            ("max_len_factor = inf", "expected a finite number from zero on, got inf"),
+            ("length_penalty = { average = nan }", "expected a finite number from zero on"),
+            ("length_penalty = { average = 1.0, gnmt = 1.0 }", "exactly 1 element"),
+            ("length_penalty = \"mean\"", "unknown variant `mean`"),
+            ("sample = { temperature = 0.0 }", "expected a finite number above zero, got 0"),
+            ("sample = { top_p = 0.0 }", "expected a probability above zero, up to one, got 0"),
+            ("sample = { top_p = 1.5 }", "expected a probability above zero, up to one, got 1.5"),
+            ("sample = { top_k = 0 }", "nonzero"),
+            ("sample = { tempreature = 1.0 }", "unknown field `tempreature`"),
+        ] {
+            let message = toml::from_str::<SearchConfig>(toml).unwrap_err().to_string();
+            assert!(message.contains(reason), "{toml}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_longest_length_follows_the_source() {
+        let config = SearchConfig {
+            max_len_factor: NonNegative(1.5),
+            max_len_offset: 2,
+            ..SearchConfig::default()
+        };
+        assert_eq!(config.max_len(0), 2);
+        assert_eq!(config.max_len(3), 6);
+        let boundless = SearchConfig { max_len_factor: NonNegative(1e300), ..config };
+        assert_eq!(boundless.max_len(3), usize::MAX);
+    }
+}

@@ -1,0 +1,70 @@
+//! What search promises, on a model that can be enumerated.
+
+mod beam;
+mod invariance;
+mod sampling;
+
+use std::num::NonZeroUsize;
+
+use super::*;
+use crate::toy::{FIRST, SPECIAL, Toy};
+
+/// A search that keeps `beam` hypotheses, returns `n_best` and allows `max_len` tokens.
+fn config(beam: usize, n_best: usize, max_len: usize) -> SearchConfig {
+    SearchConfig {
+        beam: NonZeroUsize::new(beam).unwrap(),
+        n_best: NonZeroUsize::new(n_best).unwrap(),
+        min_len: 0,
+        max_len_factor: 0.0.try_into().unwrap(),
+        max_len_offset: max_len,
+        ..SearchConfig::default()
+    }
+}
+
+fn penalties() -> [LengthPenalty; 4] {
+    ["none", "average:1.0", "average:0.3", "gnmt:0.6"].map(|text| text.parse().unwrap())
+}
+
+/// The hypotheses of one sentence.
+fn best(model: &Toy, src: &[u32], config: &SearchConfig) -> Vec<Hypothesis> {
+    search(model, &[src.to_vec()], config).unwrap().remove(0)
+}
+
+/// Every translation of `src`, scored, best first.
+fn enumerate(model: &Toy, src: &[u32], config: &SearchConfig) -> Vec<(f64, Vec<u32>)> {
+    let mut all = Vec::new();
+    let mut open = vec![Vec::new()];
+    while let Some(ids) = open.pop() {
+        let token_log_probs = model.token_log_probs(src, &ids);
+        let log_prob = token_log_probs.iter().map(|&x| f64::from(x)).sum();
+        if ids.len() >= config.min_len {
+            let score = config.length_penalty.score(log_prob, token_log_probs.len());
+            all.push((score, ids.clone()));
+        }
+        if ids.len() < config.max_len(src.len()) {
+            open.extend((FIRST..model.vocab as u32).map(|id| [&ids[..], &[id]].concat()));
+        }
+    }
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    all
+}
+
+/// Each finished hypothesis says of itself what the model says of it.
+fn assert_consistent(model: &Toy, src: &[u32], found: &[Hypothesis], config: &SearchConfig) {
+    assert!(!found.is_empty() && found.len() <= config.n_best.get());
+    for hypothesis in found {
+        let n_rows = hypothesis.ids.len() + usize::from(hypothesis.finished);
+        let expected = model.token_log_probs(src, &hypothesis.ids);
+        assert_eq!(hypothesis.token_log_probs, expected[..n_rows]);
+        let log_prob: f64 = expected[..n_rows].iter().map(|&x| f64::from(x)).sum();
+        assert_eq!(hypothesis.log_prob, log_prob);
+        assert_eq!(hypothesis.score, config.length_penalty.score(log_prob, n_rows));
+        let prefix = [&[SPECIAL.bos], &hypothesis.ids[..]].concat();
+        let weights: Vec<_> = (1..=n_rows).map(|n| model.weights(src, &prefix[..n])).collect();
+        assert_eq!(hypothesis.weights, weights);
+        assert!(hypothesis.ids.iter().all(|&id| id >= FIRST));
+        assert!(hypothesis.ids.len() <= config.max_len(src.len()));
+        assert!(!hypothesis.finished || hypothesis.ids.len() >= config.min_len);
+    }
+    assert!(found.windows(2).all(|pair| pair[0].score >= pair[1].score));
+}

@@ -1,0 +1,138 @@
+//! A translation as its reader gets it: text, score, tokens and alignment.
+
+use serde::{Deserialize, Serialize};
+use text::{Encoding, Tokenizers};
+
+use crate::{
+    Hypothesis, Result, Scored,
+    alignment::{Alignment, Level, Linking, Side},
+    search::LengthPenalty,
+};
+
+/// One translation of one sentence. As JSON it is an object on one line; numbers are finite.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Translation {
+    /// The translation, on one line: line breaks that a model may produce are spaces in it.
+    pub text: String,
+    /// `log_prob` after the length penalty: what translations of a sentence are ranked by.
+    pub score: f64,
+    /// Log-probability in nats: the sum over `tokens`.
+    pub log_prob: f64,
+    /// Whether the model ended the sentence, rather than being stopped.
+    pub finished: bool,
+    /// What the translation was made of, in order; at last the end of the sentence, if the
+    /// translation is finished and was not given by an empty source.
+    pub tokens: Vec<Token>,
+    /// Which source words its words looked at; none for a model without attention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment: Option<Alignment>,
+}
+
+/// One step of a translation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its id in the target vocabulary.
+    pub id: u32,
+    /// Its part of the text; a character split over several tokens is in each of them. For the
+    /// end of the sentence, its name.
+    pub text: String,
+    /// Its log-probability in nats, given all before it.
+    pub log_prob: f32,
+}
+
+/// How alignments are read off attention weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct AlignmentView {
+    /// Words or subwords.
+    pub level: Level,
+    /// When two of them are linked.
+    pub linking: Linking,
+}
+
+/// A text with its ids. A line of white space only counts as empty.
+#[derive(Clone, Debug)]
+pub(crate) struct Tokenized {
+    pub(crate) text: String,
+    pub(crate) encoding: Encoding,
+}
+
+impl Tokenized {
+    /// The text of each token.
+    fn labels(&self) -> Vec<String> {
+        self.encoding.spans.iter().map(|span| self.text[span.clone()].to_owned()).collect()
+    }
+
+    /// This sentence as a side of an alignment.
+    fn side(&self, level: Level) -> Side {
+        match level {
+            Level::Words => Side::words(&self.text, &self.encoding.spans),
+            Level::Subwords => Side::subwords(self.labels()),
+        }
+    }
+}
+
+/// What a translation is made from, besides the model's numbers.
+pub(crate) struct Context<'a> {
+    pub(crate) tokenizers: &'a Tokenizers,
+    pub(crate) eos: u32,
+    pub(crate) view: AlignmentView,
+}
+
+impl Context<'_> {
+    /// What `hypothesis` says in words.
+    pub(crate) fn translation(&self, src: &Tokenized, found: Hypothesis) -> Result<Translation> {
+        let decoded = self.tokenizers.tgt.decode_with_spans(&found.ids)?;
+        // One byte for one byte: the spans stay right.
+        let text = decoded.text.replace(['\n', '\r'], " ");
+        let encoding = Encoding { ids: found.ids, spans: decoded.spans };
+        let tgt = Tokenized { text, encoding };
+        Ok(Translation {
+            alignment: self.alignment(src, &tgt, &found.weights)?,
+            tokens: self.tokens(&tgt, &found.token_log_probs),
+            text: tgt.text,
+            score: found.score,
+            log_prob: found.log_prob,
+            finished: found.finished,
+        })
+    }
+
+    /// A given translation, with what the model thinks of it.
+    pub(crate) fn given(
+        &self,
+        src: &Tokenized,
+        tgt: Tokenized,
+        scored: Scored,
+        penalty: LengthPenalty,
+    ) -> Result<Translation> {
+        Ok(Translation {
+            alignment: self.alignment(src, &tgt, &scored.weights)?,
+            tokens: self.tokens(&tgt, &scored.token_log_probs),
+            text: tgt.text,
+            score: penalty.score(scored.log_prob, scored.token_log_probs.len()),
+            log_prob: scored.log_prob,
+            finished: true,
+        })
+    }
+
+    fn tokens(&self, tgt: &Tokenized, log_probs: &[f32]) -> Vec<Token> {
+        let eos = || self.tokenizers.tgt.token(self.eos).unwrap_or_default();
+        let labels = tgt.labels().into_iter().chain(std::iter::once_with(eos));
+        let ids = tgt.encoding.ids.iter().copied().chain([self.eos]);
+        let named = ids.zip(labels).zip(log_probs);
+        named.map(|((id, text), &log_prob)| Token { id, text, log_prob }).collect()
+    }
+
+    /// The alignment; none if there are tokens that attended to nothing.
+    fn alignment(
+        &self,
+        src: &Tokenized,
+        tgt: &Tokenized,
+        weights: &[Vec<f32>],
+    ) -> Result<Option<Alignment>> {
+        if weights.iter().any(Vec::is_empty) {
+            return Ok(None);
+        }
+        let (level, linking) = (self.view.level, self.view.linking);
+        Alignment::new(weights, src.side(level), tgt.side(level), linking).map(Some)
+    }
+}

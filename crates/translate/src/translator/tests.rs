@@ -1,0 +1,214 @@
+//! Lines in, translations out, with a model that makes them up.
+
+use super::*;
+use crate::{
+    alignment::{Level, Linking},
+    search::Sampling,
+    toy::Toy,
+};
+
+const LINES: [&str; 5] = ["the cat sat", "", "the dog", " \t\u{3000}", "a cat and a dog sat down"];
+
+fn translator() -> Translator<Toy> {
+    let lines = LINES.map(String::from).into_iter();
+    let tokenizer = Tokenizer::train(&text::TokenizerConfig::default(), lines).unwrap();
+    // The end must be likely among hundreds of tokens for translations to end.
+    let model = Toy { eos_bonus: 5.0, ..Toy::new(tokenizer.vocab_size(), 1) };
+    Translator::new(model, Tokenizers::one(tokenizer), SearchConfig::default()).unwrap()
+}
+
+fn lines() -> Vec<String> {
+    LINES.map(String::from).to_vec()
+}
+
+fn size(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap()
+}
+
+#[test]
+fn lines_keep_their_order_and_empty_ones_stay_empty() {
+    let translator = translator();
+    let found = translator.translate(&lines()).unwrap();
+    assert_eq!(found.len(), LINES.len());
+    for (line, found) in LINES.iter().zip(&found) {
+        assert_eq!(&translator.translate(&[line.to_string()]).unwrap()[0], found);
+        let best = &found[0];
+        assert_eq!(best.tokens.is_empty(), line.trim().is_empty());
+        if line.trim().is_empty() {
+            let alignment = Some(crate::Alignment::default());
+            let empty = Translation { finished: true, alignment, ..Translation::default() };
+            assert_eq!(found, &[empty]);
+        }
+    }
+}
+
+#[test]
+fn the_size_of_batches_changes_nothing() {
+    let mut translator = translator();
+    let expected = translator.translate(&lines()).unwrap();
+    for sample in [None, Some(Sampling::default())] {
+        translator.config.sample = sample;
+        let expected = translator.translate(&lines()).unwrap();
+        for batch_tokens in [1, 7, 13, 100_000] {
+            translator.config.batch_tokens = size(batch_tokens);
+            assert_eq!(translator.translate(&lines()).unwrap(), expected);
+        }
+    }
+    assert_ne!(translator.translate(&lines()).unwrap(), expected);
+}
+
+#[test]
+fn batches_hold_what_they_may_and_every_line_once() {
+    let mut translator = translator();
+    translator.config.batch_tokens = size(12);
+    let batches = translator.batches([3, 20, 0, 3, 2, 1].into_iter());
+    // Padded, with the end of the sentence: 2 + 2 + ... no batch but the long line's above 12.
+    assert_eq!(batches, [vec![2, 5, 4], vec![0, 3], vec![1]]);
+}
+
+#[test]
+fn what_a_translation_says_of_itself_fits_together() {
+    let mut translator = translator();
+    translator.config.n_best = size(4);
+    for found in translator.translate(&lines()).unwrap().concat() {
+        let sum: f64 = found.tokens.iter().map(|token| f64::from(token.log_prob)).sum();
+        assert_eq!(found.log_prob, sum);
+        assert!(!found.text.contains(['\n', '\r']));
+        let json = serde_json::to_string(&found).unwrap();
+        assert_eq!(json.lines().count(), 1);
+        assert!(!json.contains("null"), "{json}");
+        // The JSON holds the exact number; serde_json reads it with an error in the last place.
+        let read: Translation = serde_json::from_str(&json).unwrap();
+        assert!((read.score - found.score).abs() < 1e-12 * found.score.abs());
+        assert_eq!(
+            read,
+            Translation { score: read.score, log_prob: read.log_prob, ..found.clone() }
+        );
+        let alignment = found.alignment.unwrap();
+        assert_eq!(alignment.tgt_words.len(), found.text.split_whitespace().count());
+        assert_eq!(alignment.weights.len(), alignment.tgt_words.len());
+    }
+}
+
+/// A line break that a model produces must not shift all lines after it.
+#[test]
+fn a_translation_is_on_one_line() {
+    let translator = translator();
+    let ids = translator.tokenizers.tgt.encode("a\r\nb").unwrap().ids;
+    let hypothesis = crate::Hypothesis {
+        weights: vec![vec![0.5, 0.5]; ids.len()],
+        token_log_probs: vec![-1.0; ids.len()],
+        ids,
+        finished: false,
+        ..crate::Hypothesis::empty()
+    };
+    let src = translator.source("a", 1).unwrap();
+    let translation = translator.context().translation(&src, hypothesis).unwrap();
+    assert_eq!(translation.text, "a  b");
+    assert_eq!(translation.alignment.unwrap().links, [(0, 0), (0, 1)]);
+}
+
+#[test]
+fn a_stream_gives_what_all_lines_at_once_give() {
+    let translator = translator();
+    let expected = translator.translate(&lines()).unwrap();
+    for read_ahead in [1, 2, 100] {
+        let input = lines().into_iter().map(Ok::<_, Error>);
+        let found: Result<Vec<_>> = translator.translate_lines(input, size(read_ahead)).collect();
+        assert_eq!(found.unwrap(), expected);
+    }
+}
+
+#[test]
+fn an_endless_stream_is_read_no_further_than_allowed() {
+    let translator = translator();
+    let n_read = std::cell::Cell::new(0);
+    let endless = std::iter::repeat_with(|| {
+        n_read.set(n_read.get() + 1);
+        Ok::<_, Error>("the cat".to_owned())
+    });
+    let found: Vec<_> = translator.translate_lines(endless, size(3)).take(4).collect();
+    assert_eq!(found.len(), 4);
+    assert_eq!(n_read.get(), 6);
+}
+
+#[test]
+fn an_error_comes_after_the_lines_before_it_and_ends_the_stream() {
+    let mut translator = translator();
+    translator.config.max_src_len = size(20);
+    let long = "dog ".repeat(30);
+    for read_ahead in [1, 3, 100] {
+        let input = ["the cat", "", &long, "the dog"].map(|line| Ok::<_, Error>(line.to_owned()));
+        let found: Vec<_> = translator.translate_lines(input, size(read_ahead)).collect();
+        assert_eq!(found.len(), 3);
+        assert!(found[..2].iter().all(|item| item.is_ok()));
+        let message = found[2].as_ref().unwrap_err().to_string();
+        assert!(message.starts_with("line 3 has ") && message.contains("at most 20"), "{message}");
+
+        let broken = Error::Unpaired { sources: 1, targets: 2 };
+        let input = [Ok("the cat".to_owned()), Err(broken), Ok("the dog".to_owned())];
+        let found: Vec<_> = translator.translate_lines(input, size(read_ahead)).collect();
+        assert_eq!(found.len(), 2);
+        assert!(found[0].is_ok() && matches!(found[1], Err(Error::Unpaired { .. })));
+    }
+    assert!(matches!(
+        translator.translate(&["a".to_owned(), long.clone()]),
+        Err(Error::TooLong { line: 2, .. })
+    ));
+    assert!(matches!(
+        translator.align(&[("a".to_owned(), long)]),
+        Err(Error::TooLong { line: 1, .. })
+    ));
+}
+
+#[test]
+fn given_pairs_are_scored_and_aligned_in_order() {
+    let mut translator = translator();
+    let texts = [("the cat sat", "a dog"), ("", ""), ("the dog", ""), ("", "a"), ("a", "the cat")];
+    let pairs = texts.map(|(src, tgt)| (src.to_owned(), tgt.to_owned()));
+    let found = translator.align(&pairs).unwrap();
+    for ((src, tgt), found) in texts.iter().zip(&found) {
+        let ids = |text| vec![translator.tokenizers.src.encode(text).unwrap().ids];
+        let scored = score(&translator.model, &ids(src), &ids(tgt)).unwrap().remove(0);
+        assert_eq!(found.log_prob, scored.log_prob);
+        assert_eq!(found.text, *tgt);
+        let alignment = found.alignment.as_ref().unwrap();
+        assert_eq!(alignment.src_words.join(" "), *src);
+        assert_eq!(alignment.tgt_words.join(" "), *tgt);
+        let names: Vec<&str> = found.tokens.iter().map(|token| &token.text[..]).collect();
+        let end = if src.is_empty() && tgt.is_empty() { "" } else { "</s>" };
+        assert_eq!(names.concat(), format!("{tgt}{end}"));
+    }
+    translator.config.batch_tokens = size(1);
+    assert_eq!(translator.align(&pairs).unwrap(), found);
+}
+
+#[test]
+fn alignments_follow_the_view_and_need_attention() {
+    let mut translator = translator();
+    translator.view = AlignmentView { level: Level::Subwords, linking: Linking::Threshold(0.0) };
+    let pairs = [("the cat".to_owned(), "a x".to_owned())];
+    let found = translator.align(&pairs).unwrap().remove(0);
+    let alignment = found.alignment.unwrap();
+    assert_eq!(alignment.tgt_words.concat(), "a x");
+    assert_eq!(alignment.tgt_words.len(), found.tokens.len() - 1);
+    let n_pairs = alignment.src_words.len() * alignment.tgt_words.len();
+    assert_eq!(alignment.links.len(), n_pairs);
+
+    translator.model.attends = false;
+    assert_eq!(translator.align(&pairs).unwrap()[0].alignment, None);
+    assert_eq!(translator.translate(&["the cat".to_owned()]).unwrap()[0][0].alignment, None);
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let Translator { model, tokenizers, config, .. } = translator();
+    let vocab = model.vocab;
+    let model = Toy { vocab: vocab + 1, ..model };
+    let error = Translator::new(model, tokenizers, config).unwrap_err().to_string();
+    let expected = format!(
+        "the tokenizer is of another model: its target vocabulary size is {vocab}, expected {}",
+        vocab + 1
+    );
+    assert_eq!(error, expected);
+}
