@@ -7,12 +7,17 @@ use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    align::Align,
+    average::Average,
     completions::Completions,
     console::{Console, Hint, Verbosity, When},
     doctor::Doctor,
     evaluate::Evaluate,
     fetch::Fetch,
+    info::Info,
     man::Manual,
+    score::Score,
+    translate::Translate,
 };
 
 /// Neural machine translation: train, translate and see the alignment
@@ -45,7 +50,12 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Fetch(Fetch),
+    Translate(Translate),
+    Align(Align),
     Evaluate(Evaluate),
+    Score(Score),
+    Average(Average),
+    Info(Info),
     Doctor(Doctor),
     Completions(Completions),
     #[command(name = "man")]
@@ -104,10 +114,16 @@ pub(crate) struct Session<'a> {
 impl Cli {
     /// Runs the verb.
     pub(crate) fn run(self, console: &Console) -> anyhow::Result<()> {
+        let session = || self.global.session(console);
         match self.verb {
             Verb::Fetch(verb) => verb.run(console),
-            Verb::Evaluate(verb) => verb.run(&self.global.session(console)?),
-            Verb::Doctor(verb) => verb.run(&self.global.session(console)?),
+            Verb::Translate(verb) => verb.run(&session()?),
+            Verb::Align(verb) => verb.run(&session()?),
+            Verb::Evaluate(verb) => verb.run(&session()?),
+            Verb::Score(verb) => verb.run(&session()?),
+            Verb::Average(verb) => verb.run(console),
+            Verb::Info(verb) => verb.run(console),
+            Verb::Doctor(verb) => verb.run(&session()?),
             Verb::Completions(verb) => verb.run(),
             Verb::Manual(verb) => verb.run(),
         }

@@ -147,6 +147,19 @@ pub(crate) fn count(number: usize) -> String {
     }
 }
 
+/// A number with commas between thousands: `14,203`.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (idx, digit) in digits.chars().enumerate() {
+        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Whether the reader of standard output, such as `head`, has closed it.
 fn closed_pipe(error: &anyhow::Error) -> bool {
     causes(error).any(|cause| {
@@ -229,6 +242,7 @@ mod tests {
     fn great_numbers_have_few_digits() {
         let counts = [0, 9999, 12_345, 1_234_567, 2_000_000_000].map(count);
         assert_eq!(counts, ["0", "9999", "12 k", "1.2 M", "2.0 G"]);
+        assert_eq!([0, 999, 14_203, 1_000_000].map(grouped), ["0", "999", "14,203", "1,000,000"]);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-use model::Model;
+use anyhow::{Context, ensure};
+use model::{Model, Ready};
 use text::Tokenizers;
 use translate::{SearchConfig, Translator};
 
@@ -13,38 +13,50 @@ use crate::{
 };
 
 /// Search settings of a model, beside its weights.
-const SEARCH: &str = "generation_config.json";
+pub(crate) const SEARCH: &str = "generation_config.json";
 
 /// Loads the model in `dir` with its tokenizers and search settings.
-pub(crate) fn translator(dir: &Path, session: &Session<'_>) -> anyhow::Result<Translator<Model>> {
+pub(crate) fn translator(dir: &Path, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
     let load = || {
         let model = Model::open(dir, &session.device)?;
         let tokenizers = Tokenizers::open(dir)?;
-        anyhow::Ok(Translator::new(model, tokenizers, search_config(dir)?)?)
+        check(&model, &tokenizers)?;
+        let translator = Translator::new(model.ready()?, tokenizers, search_config(dir)?)?;
+        anyhow::Ok((model, translator))
     };
-    let translator = load()
+    let (model, translator) = load()
         .with_context(|| format!("cannot load a model from {}", dir.display()))
         .hint("`nmt info DIR` says what a directory holds")?;
-    let parameters = translator.model().parameters().iter();
-    let n_parameters: usize = parameters.map(|(_, var)| var.elem_count()).sum();
-    session.console.note(
-        "model",
-        format_args!(
-            "{} · {} parameters · {}",
-            dir.display(),
-            count(n_parameters),
-            session.machine()
-        ),
-    );
+    let parameters = count(model.parameters().count());
+    let told = format!("{} · {parameters} parameters · {}", dir.display(), session.machine());
+    session.console.note("model", told);
     Ok(translator)
+}
+
+/// Makes sure that the tokenizers are those that the model was trained with.
+pub(crate) fn check(model: &Model, tokenizers: &Tokenizers) -> anyhow::Result<()> {
+    let vocabs = model.vocabs();
+    for (side, tokenizer, expected) in [
+        ("source", &tokenizers.src, &vocabs.src_fingerprint),
+        ("target", &tokenizers.tgt, &vocabs.tgt_fingerprint),
+    ] {
+        let found = tokenizer.fingerprint();
+        ensure!(
+            expected.is_empty() || *expected == found,
+            "the {side} tokenizer is of another model: its fingerprint is {found}, expected \
+             {expected}"
+        );
+    }
+    Ok(())
 }
 
 /// The search settings in `dir`, or the usual ones if it has none.
 pub(crate) fn search_config(dir: &Path) -> anyhow::Result<SearchConfig> {
     let path = dir.join(SEARCH);
     match std::fs::read(&path) {
-        Ok(json) => serde_json::from_slice(&json)
-            .with_context(|| format!("cannot read {}", path.display())),
+        Ok(json) => {
+            serde_json::from_slice(&json).with_context(|| format!("cannot read {}", path.display()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(SearchConfig::default()),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }

@@ -1,15 +1,22 @@
 //! The command line of `nmt`: parse, run, exit code.
 
+mod align;
+mod average;
 mod cli;
 mod completions;
 mod console;
 mod doctor;
 mod evaluate;
 mod fetch;
+mod info;
 mod input;
+mod load;
 mod man;
 mod output;
 mod render;
+mod score;
+mod search;
+mod translate;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,8 @@ pub(crate) mod html;
 pub(crate) mod svg;
 pub(crate) mod terminal;
 
+use translate::Alignment;
+
 /// Which target word looked at which source word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
@@ -18,6 +20,17 @@ pub(crate) struct Matrix<'a> {
     pub(crate) weights: &'a [Vec<f32>],
     /// The pairs `(src, tgt)` that count as linked.
     pub(crate) links: &'a [(usize, usize)],
+}
+
+impl<'a> From<&'a Alignment> for Matrix<'a> {
+    fn from(alignment: &'a Alignment) -> Self {
+        Self {
+            src: &alignment.src_words,
+            tgt: &alignment.tgt_words,
+            weights: &alignment.weights,
+            links: &alignment.links,
+        }
+    }
 }
 
 impl Matrix<'_> {

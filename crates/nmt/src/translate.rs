@@ -3,9 +3,11 @@
 mod session;
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     io::{self, IsTerminal, Write},
     num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Instant,
 };
 
@@ -13,7 +15,12 @@ use serde::Serialize;
 use translate::Translation;
 
 use crate::{
-    cli::Session, console::Hint, input::stream_lines, load, output::Output, search::Search,
+    cli::Session,
+    console::{Hint, grouped},
+    input::stream_lines,
+    load,
+    output::Output,
+    search::Search,
 };
 
 /// Translate text, one sentence per line
@@ -98,7 +105,8 @@ impl Translate {
         let mut tally = Tally::default();
         let mut output = Output::open(self.out.as_deref())?;
         let mut alignments = self.alignment.as_deref().map(Some).map(Output::open).transpose()?;
-        let sources = std::cell::RefCell::new(std::collections::VecDeque::new());
+        // The lines that were read, until their translations come.
+        let sources = RefCell::new(VecDeque::new());
         let lines = stream_lines(self.input.as_deref())?.inspect(|line| {
             if let Ok(line) = line {
                 sources.borrow_mut().push_back(line.clone());
@@ -180,9 +188,10 @@ impl Tally {
     /// `1,014 lines · 13,871 tokens · 9.4 s · 1,476 tokens/s`.
     fn told(&self, start: Instant) -> String {
         let seconds = start.elapsed().as_secs_f64();
-        let [lines, tokens] = [self.lines, self.tokens].map(|n| train::event::grouped(n as u64));
-        let speed = train::event::grouped((self.tokens as f64 / seconds) as u64);
-        let mut told = format!("{lines} lines · {tokens} tokens · {seconds:.1} s · {speed} tokens/s");
+        let [lines, tokens] = [self.lines, self.tokens].map(grouped);
+        let speed = grouped((self.tokens as f64 / seconds) as usize);
+        let mut told =
+            format!("{lines} lines · {tokens} tokens · {seconds:.1} s · {speed} tokens/s");
         if self.unfinished > 0 {
             told += &format!(" · {} cut off at the longest allowed length", self.unfinished);
         }

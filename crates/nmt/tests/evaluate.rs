@@ -86,7 +86,7 @@ fn a_bad_file_is_named() {
     let dir = folder(&[("ref", REF), ("bytes", b"one\ntwo \xff\n"), ("empty", b"")]);
     for (file, message) in [
         ("missing", "error: cannot read missing: "),
-        ("bytes", "error: bytes, line 2: found bytes that are not UTF-8"),
+        ("bytes", "error: line 2 of bytes is not valid UTF-8"),
         ("empty", "error: cannot score empty: "),
     ] {
         let (code, stdout, stderr) = evaluate(dir.path(), &["--hyp", file, "--ref", "ref"]);

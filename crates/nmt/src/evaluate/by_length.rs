@@ -2,9 +2,8 @@
 
 use std::{io::Write, path::Path};
 
-use anyhow::ensure;
-
 use super::System;
+use crate::input::ensure_equal;
 
 /// Words that the sentences of a row differ by at most.
 const STEP: usize = 10;
@@ -16,18 +15,12 @@ pub(super) fn write(
     out: &mut impl Write,
     src: &[String],
     path: &Path,
-    systems: &[System<'_>],
+    systems: &[System],
 ) -> anyhow::Result<()> {
     let rows: Vec<usize> = src.iter().map(|line| row(line.split_whitespace().count())).collect();
     for (file, statistics) in systems {
         let sentences = statistics.first().map_or(0, |statistics| statistics.sentences());
-        ensure!(
-            src.len() == sentences,
-            "{} has {} lines, but {} has {sentences}",
-            path.display(),
-            src.len(),
-            file.display()
-        );
+        ensure_equal((path, src.len()), (file, sentences))?;
         writeln!(out)?;
         if systems.len() > 1 {
             writeln!(out, "{}", file.display())?;

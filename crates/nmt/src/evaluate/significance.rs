@@ -15,8 +15,8 @@ const SEED: u64 = 1;
 /// drawn texts, the difference, and its p-value.
 pub(super) fn write(
     out: &mut impl Write,
-    baseline: &System<'_>,
-    system: &System<'_>,
+    baseline: &System,
+    system: &System,
     trials: NonZeroUsize,
     seed: Option<u64>,
 ) -> anyhow::Result<()> {

@@ -73,7 +73,9 @@ pub(super) fn run<M: EncoderDecoder>(
                 map = !map;
                 println_all(if map { "map on" } else { "map off" })?;
             }
-            Request::Unknown(command) => println_all(&format!("no command is called {command}, see :help"))?,
+            Request::Unknown(command) => {
+                println_all(&format!("no command is called {command}, see :help"))?
+            }
             Request::Translate(sentence) => match translator.translate(&[sentence.to_owned()]) {
                 Ok(found) => answer(found.first().map_or(&[], Vec::as_slice), map, session)?,
                 Err(error) => session.console.warn(format_args!("{error}")),
