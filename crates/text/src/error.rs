@@ -27,6 +27,81 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A line that is not valid UTF-8.
+    #[error("line {line} of {path} is not valid UTF-8")]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+    },
+
+    /// A line with a NUL byte, which no text holds.
+    #[error("line {line} of {path} holds a NUL byte: the file is not plain text")]
+    NulByte {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+    },
+
+    /// A line too long to be a sentence.
+    #[error("line {line} of {path} has {bytes} bytes, expected at most {limit}")]
+    LineTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// A gzip file that ends in the middle.
+    #[error("{path} is cut short: its gzip data breaks off after line {line}")]
+    TruncatedGzip {
+        /// The file.
+        path: PathBuf,
+        /// The last whole line.
+        line: u64,
+    },
+
+    /// Two files that cannot be aligned line by line.
+    #[error(
+        "{src} and {tgt} are not aligned: {src_lines} lines in the first, {tgt_lines} in the second"
+    )]
+    UnequalLines {
+        /// The source file.
+        src: PathBuf,
+        /// All of its lines.
+        src_lines: u64,
+        /// The target file.
+        tgt: PathBuf,
+        /// All of its lines.
+        tgt_lines: u64,
+    },
+
+    /// A row of a table with too few columns.
+    #[error("line {line} of {path} has {found} tab-separated columns, column {needed} is needed")]
+    MissingColumn {
+        /// The table.
+        path: PathBuf,
+        /// The row.
+        line: u64,
+        /// The columns it has.
+        found: usize,
+        /// The column asked for, counted from one.
+        needed: usize,
+    },
+
+    /// A parallel corpus without a line.
+    #[error("{path} is empty: a corpus has at least one line")]
+    EmptyCorpus {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A file that is no tokenizer, or was cut short.
     #[error("{path} is not a readable tokenizer: {reason}")]
     DamagedTokenizer {
@@ -84,5 +159,28 @@ pub enum Error {
         id: u32,
         /// The size of the vocabulary.
         vocab: usize,
+    },
+
+    /// A sentence pair longer than a whole batch may be.
+    #[error(
+        "sentence pair {pair} fits into no batch: {src_len} source and {tgt_len} target tokens \
+         exceed the budget"
+    )]
+    Overlong {
+        /// Its position among the pairs, from zero.
+        pair: usize,
+        /// Its source tokens.
+        src_len: u32,
+        /// Its target tokens.
+        tgt_len: u32,
+    },
+
+    /// More sentence pairs than a plan of batches can number.
+    #[error("{found} sentence pairs are too many for one epoch, expected at most {most}")]
+    TooManyPairs {
+        /// The number of pairs.
+        found: usize,
+        /// The largest number possible.
+        most: u32,
     },
 }

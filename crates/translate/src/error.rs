@@ -1,5 +1,7 @@
 //! What can go wrong between a source sentence and its translation.
 
+use std::path::PathBuf;
+
 /// Why a translation, a score or an alignment could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,6 +13,15 @@ pub enum Error {
     /// A tokenizer failed.
     #[error(transparent)]
     Text(#[from] text::Error),
+
+    /// A file holds no settings of a search.
+    #[error("{path} holds no settings of a search: {reason}")]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 
     /// A sentence is longer than the configuration allows.
     #[error("line {line} has {found} tokens, expected at most {limit} (max_src_len)")]

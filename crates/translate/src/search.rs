@@ -20,7 +20,7 @@ mod sample;
 mod tests;
 mod top;
 
-pub use config::{NonNegative, Sampling, SearchConfig, Share, Temperature};
+pub use config::{FILE, NonNegative, Sampling, SearchConfig, Share, Temperature};
 pub use hypothesis::Hypothesis;
 pub use length_penalty::LengthPenalty;
 pub use repetition::LONGEST_CYCLE;

@@ -1,5 +1,7 @@
 //! Lines in, translations out: tokenizers, batches and search put together.
 
+mod open;
+
 use std::{collections::VecDeque, num::NonZeroUsize};
 
 use model::EncoderDecoder;

@@ -41,9 +41,16 @@ impl TerConfig {
         }
         if self.no_punct {
             let asian = self.asian_support;
-            line.retain(|c| !is_removed_punctuation(c) && !(asian && is_asian_punctuation(c)));
+            line.retain(|c| !(is_removed_punctuation(c) || asian && is_asian_punctuation(c)));
         }
         line
+    }
+
+    /// References go through the same twice, as in sacreBLEU. With `normalized` this can matter:
+    /// the first time sets the full stop of `it's.` apart, and only the second time the `'s`.
+    fn prepare_reference(&self, line: &str) -> String {
+        let line = self.prepare(line);
+        if self.normalized { self.prepare(&line) } else { line }
     }
 }
 
@@ -96,7 +103,7 @@ impl Definition for TerConfig {
 
     /// The edits to the reference that needs fewest, and the mean length of the references.
     fn counts(&self, hyp: &str, refs: &[&str]) -> Vec<f64> {
-        let lines: Vec<String> = refs.iter().map(|line| self.prepare(line)).collect();
+        let lines: Vec<String> = refs.iter().map(|line| self.prepare_reference(line)).collect();
         let line = self.prepare(hyp);
         let mut ids = HashMap::new();
         let mut words = |line| number(line, &mut ids);
@@ -167,5 +174,8 @@ mod tests {
         let text = config.prepare("Ann's cat, 3.5 kg (U.S.) &quot;x&quot;");
         let words: Vec<&str> = words(&text).collect();
         assert_eq!(words.join(" "), "ann 's cat , 3.5 kg ( u . s . ) \" x \"");
+        let counts = |hyp, reference| config.counts(hyp, &[reference]);
+        assert_eq!(counts("it's.", "it 's ."), [2.0, 3.0]); // one word more, another changed
+        assert_eq!(counts("it 's .", "it's."), [0.0, 3.0]);
     }
 }

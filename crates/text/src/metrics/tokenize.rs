@@ -115,7 +115,8 @@ fn is_number(c: char) -> bool {
     category(c) == Category::Number
 }
 
-/// As much of Unicode's general category as matters here.
+/// As much of Unicode's general category as matters here. A character newer than the tables of
+/// `regex` (Unicode 16 in its release 1.13) is neither number nor punctuation nor symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Category {
     Number,

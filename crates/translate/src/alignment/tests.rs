@@ -56,7 +56,8 @@ fn subwords_are_aligned_as_they_are() {
 
 #[test]
 fn equal_weights_link_the_first_word_and_no_weight_links_none() {
-    let sides = || (Side::words("a b", &[0..1, 2..3]), Side::words("c", &[0..1]));
+    let sides =
+        || (Side::words("a b", &[0..1, 2..3]), Side::words("c", std::slice::from_ref(&(0..1))));
     for (row, links) in [
         ([0.5, 0.5, 0.0], &[(0, 0)][..]),
         ([0.2, 0.4, 0.4], &[(1, 0)]),

@@ -1,10 +1,17 @@
 //! The `[search]` table: how a translation is looked for.
 
-use std::{fmt, num::NonZeroUsize, str::FromStr};
+use std::{fmt, fs, io::Read, num::NonZeroUsize, path::Path, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use super::LengthPenalty;
+use crate::Error;
+
+/// The file of a model directory that says how the model is best searched.
+pub const FILE: &str = "generation_config.json";
+
+/// Bytes of [`FILE`] that are read at most.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// How to search. Every key may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +69,37 @@ impl Default for SearchConfig {
 }
 
 impl SearchConfig {
+    /// Reads the settings that [`save`](Self::save) wrote into a model directory; the default
+    /// where there are none. Keys of other programs in the file do not matter.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or [`Error::Settings`] if it holds something else.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let mut content = Vec::new();
+        fs::File::open(&path)
+            .and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut content))
+            .map_err(|source| text::Error::Read { path: path.clone(), source })?;
+        let file: File = serde_json::from_slice(&content)
+            .map_err(|error| Error::Settings { path, reason: error.to_string() })?;
+        Ok(file.search)
+    }
+
+    /// Writes the settings into a model directory, whole or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        let path = dir.join(FILE);
+        let mut content = serde_json::to_string_pretty(&File { search: self.clone() })
+            .map_err(|error| Error::Settings { path: path.clone(), reason: error.to_string() })?;
+        content.push('\n');
+        Ok(text::output::write_whole(&path, content.as_bytes())?)
+    }
+
     /// Most tokens of the translation of a sentence of `src_len` tokens, ends not counted.
     pub fn max_len(&self, src_len: usize) -> usize {
         let scaled = (self.max_len_factor.get() * src_len as f64) as usize; // saturates
@@ -72,6 +110,13 @@ impl SearchConfig {
     pub(super) fn width(&self) -> usize {
         self.beam.max(self.n_best).get()
     }
+}
+
+/// What [`FILE`] holds. Its other keys belong to others.
+#[derive(Serialize, Deserialize)]
+struct File {
+    #[serde(default)]
+    search: SearchConfig,
 }
 
 /// How tokens are drawn. The temperature applies first, then `top_k`, then `top_p`.
@@ -187,6 +232,32 @@ mod tests {
             assert_eq!(toml::from_str::<SearchConfig>(&toml).unwrap(), config, "{toml}");
             let json = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<SearchConfig>(&json).unwrap(), config, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_model_directory_keeps_the_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(SearchConfig::open(dir.path()).unwrap(), SearchConfig::default());
+        let config = SearchConfig { min_len: 3, ..SearchConfig::default() };
+        config.save(dir.path()).unwrap();
+        assert_eq!(SearchConfig::open(dir.path()).unwrap(), config);
+
+        for (content, found) in [
+            (r#"{"num_beams": 4}"#, Ok(SearchConfig::default())),
+            (r#"{"search": {"min_len": 3}, "num_beams": 4}"#, Ok(config)),
+            (r#"{"search": {"min_length": 3}}"#, Err("unknown field `min_length`")),
+            (r#"{"search": {"min_len": 3}"#, Err("EOF")),
+        ] {
+            std::fs::write(dir.path().join(FILE), content).unwrap();
+            match (SearchConfig::open(dir.path()), found) {
+                (Ok(config), Ok(expected)) => assert_eq!(config, expected),
+                (Err(error), Err(reason)) => {
+                    let message = error.to_string();
+                    assert!(message.contains(FILE) && message.contains(reason), "{message}");
+                }
+                (result, _) => panic!("{content}: {result:?}"),
+            }
         }
     }
 

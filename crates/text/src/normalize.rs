@@ -1,0 +1,113 @@
+//! Unicode form, white space, and characters that do not belong into text.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+/// Which differences that no reader sees are removed from a text.
+///
+/// What a model was trained with, it must be used with: keep this beside the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Normalize {
+    /// Compose characters: Unicode normalisation form C, so that `e` with an accent is one
+    /// character however it was typed.
+    pub nfc: bool,
+    /// Replace each run of white space by one space and remove it at both ends.
+    pub spaces: bool,
+}
+
+impl Default for Normalize {
+    fn default() -> Self {
+        Self { nfc: true, spaces: true }
+    }
+}
+
+impl Normalize {
+    /// `text` without the differences. Applied twice, it does no more than applied once.
+    pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut text = Cow::Borrowed(text);
+        if self.nfc && is_nfc_quick(text.chars()) != IsNormalized::Yes {
+            text = Cow::Owned(text.nfc().collect());
+        }
+        if self.spaces && !evenly_spaced(&text) {
+            text = Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        text
+    }
+}
+
+/// Whether `character` stands in no text that a person wrote: a control character other than
+/// white space, or U+FFFD, which replaces what a program could not read.
+pub fn is_unprintable(character: char) -> bool {
+    character == char::REPLACEMENT_CHARACTER
+        || (character.is_control() && !character.is_whitespace())
+}
+
+/// Whether all white space of `text` is single spaces between words.
+fn evenly_spaced(text: &str) -> bool {
+    let mut after_space = true;
+    for character in text.chars() {
+        if character.is_whitespace() && (character != ' ' || after_space) {
+            return false;
+        }
+        after_space = character == ' ';
+    }
+    text.is_empty() || !after_space
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOTH: Normalize = Normalize { nfc: true, spaces: true };
+
+    #[test]
+    fn accents_are_composed_and_spaces_evened() {
+        assert_eq!(BOTH.apply("  cafe\u{301}\u{a0}\t noir\u{3000}"), "café noir");
+        assert_eq!(BOTH.apply(" \u{2003}\n"), "");
+        assert!(matches!(BOTH.apply("café noir"), Cow::Borrowed("café noir")));
+        assert!(matches!(BOTH.apply(""), Cow::Borrowed("")));
+    }
+
+    #[test]
+    fn each_part_can_be_left_out() {
+        let text = " e\u{301}  x ";
+        assert_eq!(Normalize { nfc: false, spaces: true }.apply(text), "e\u{301} x");
+        assert_eq!(Normalize { nfc: true, spaces: false }.apply(text), " é  x ");
+        assert_eq!(Normalize { nfc: false, spaces: false }.apply(text), text);
+    }
+
+    #[test]
+    fn control_characters_are_unprintable_and_letters_and_tabs_are_not() {
+        for character in ['\u{1}', '\u{7f}', '\u{80}', '\u{9f}', '\u{fffd}'] {
+            assert!(is_unprintable(character), "{character:?}");
+        }
+        for character in ['a', ' ', '\t', '\u{85}', '\u{a0}', '\u{200d}', '猫', '\u{301}'] {
+            assert!(!is_unprintable(character), "{character:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_second_time_changes_nothing(text in "[ \u{a0}\u{3000}\te\u{301}\u{323}a-cﬁ가ᄀ\u{1161}]{0,20}|.{0,20}") {
+            for (nfc, spaces) in [(true, true), (true, false), (false, true)] {
+                let normalize = Normalize { nfc, spaces };
+                let once = normalize.apply(&text).into_owned();
+                prop_assert_eq!(normalize.apply(&once), once.as_str());
+            }
+        }
+
+        #[test]
+        fn words_stay_the_same(text in "[ \u{2003}\t\na-c]{0,30}") {
+            let evened = BOTH.apply(&text);
+            prop_assert_eq!(
+                evened.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>(),
+                text.split_whitespace().collect::<Vec<_>>()
+            );
+        }
+    }
+}
