@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -144,29 +144,38 @@ fn parameters(path: &Path, bytes: &[u8], file: &File, device: &Device) -> Result
     Ok(Parameters::from_vars(vars))
 }
 
-/// The mean of the parameters of several models with the same configuration.
+/// The mean of the parameters of several models with the same configuration, added in `f64` in
+/// the order given. Takes one model at a time, so that no more than two are in memory.
 ///
 /// # Errors
-/// If there is none, or one differs in configuration or vocabulary.
-pub fn average(models: &[Model]) -> Result<Model> {
-    let Some(first) = models.first() else {
+/// If there is none, one cannot be had, or one differs in configuration or vocabulary.
+pub fn average(models: impl IntoIterator<Item = Result<Model>>) -> Result<Model> {
+    let wide = |var: &Var| var.as_tensor().to_dtype(DType::F64).map(|tensor| tensor.detach());
+    let mut models = models.into_iter();
+    let Some(first) = models.next().transpose()? else {
         return Err(Error::Config("a mean needs at least one model".into()));
     };
-    if models.iter().any(|m| m.config != first.config || m.vocabs != first.vocabs) {
-        return Err(Error::Config(
-            "models with different configurations or vocabularies have no mean".into(),
-        ));
+    let mut sums: Vec<Tensor> =
+        first.parameters.iter().map(|(_, var)| wide(var)).collect::<candle_core::Result<_>>()?;
+    let mut n_models = 1;
+    for model in models {
+        let model = model?;
+        if model.config != first.config || model.vocabs != first.vocabs {
+            return Err(Error::Config(
+                "models with different configurations or vocabularies have no mean".into(),
+            ));
+        }
+        for (sum, (_, var)) in sums.iter_mut().zip(model.parameters.iter()) {
+            *sum = (&*sum + wide(var)?)?;
+        }
+        n_models += 1;
     }
     let mut vars = BTreeMap::new();
-    for (name, var) in first.parameters.iter() {
-        let mut sum = var.as_tensor().to_dtype(candle_core::DType::F64)?.detach();
-        for model in &models[1..] {
-            sum = (sum + model.parameters.get(name).to_dtype(candle_core::DType::F64)?.detach())?;
-        }
-        let mean = (sum / models.len() as f64)?.to_dtype(var.dtype())?;
+    for ((name, var), sum) in first.parameters.iter().zip(sums) {
+        let mean = (sum / f64::from(n_models))?.to_dtype(var.dtype())?;
         vars.insert(name.to_owned(), Var::from_tensor(&mean)?);
     }
-    Ok(Model { parameters: Parameters::from_vars(vars), ..first.clone() })
+    Ok(Model { parameters: Parameters::from_vars(vars), ..first })
 }
 
 /// Writes a file whole or not at all: under another name first, then renamed.

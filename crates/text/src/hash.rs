@@ -8,22 +8,30 @@ const PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// A hash in the making.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hash(u64);
+pub struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Hash {
-    pub(crate) fn new() -> Self {
+    /// The hash of nothing, to add to.
+    pub fn new() -> Self {
         Self(OFFSET_BASIS)
     }
 
     /// Adds `bytes`. Parts are not kept apart: add a separator where that matters.
-    pub(crate) fn add(mut self, bytes: &[u8]) -> Self {
+    pub fn add(mut self, bytes: &[u8]) -> Self {
         for &byte in bytes {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(PRIME);
         }
         self
     }
 
-    pub(crate) fn finish(self) -> u64 {
+    /// The hash of all that was added.
+    pub fn finish(self) -> u64 {
         let mut bits = self.0;
         bits = (bits ^ (bits >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         bits = (bits ^ (bits >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

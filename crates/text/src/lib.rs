@@ -5,6 +5,7 @@
 //! | [`corpus`] | parallel text as a stream |
 //! | [`tokenizer`] | text → ids with byte spans; ids → the same text |
 //! | [`vocab`] | the special ids |
+//! | [`mod@hash`] | fingerprints of data and files |
 //! | [`words`](mod@words) | the words that alignments count |
 //! | [`metrics`] | BLEU, chrF and TER with the signatures that make them comparable |
 //! | [`output`] | files that appear whole or not at all |
@@ -12,7 +13,7 @@
 pub mod batching;
 pub mod corpus;
 pub mod error;
-mod hash;
+pub mod hash;
 pub mod metrics;
 pub mod normalize;
 pub mod output;

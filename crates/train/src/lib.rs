@@ -1,1 +1,39 @@
-//! .
+//! From an experiment file to a checkpoint.
+//!
+//! [`train`] runs an [`Experiment`] in a directory and tells an observer what happens:
+//!
+//! | in the directory | what it is |
+//! |---|---|
+//! | `config.toml` | the resolved experiment file |
+//! | `checkpoints/step-00001000/` | a model directory and what a resumed run needs |
+//! | `last`, `best` | links to two of them |
+//! | `averaged/` | a model directory with the mean of the last ones, when the run has ended |
+//! | `train.log`, `metrics.csv`, `samples.txt`, `tensorboard/` | the record of the run |
+
+mod average;
+mod card;
+mod checkpoint;
+pub mod config;
+mod data;
+mod error;
+pub mod event;
+mod exact;
+mod gradients;
+mod guard;
+mod log;
+mod optimizer;
+mod run;
+pub mod schedule;
+mod state;
+mod step;
+mod tensorboard;
+mod validate;
+
+pub use average::average;
+pub use config::Experiment;
+pub use error::{Error, Result};
+pub use event::Event;
+pub use gradients::{Gradients, clip_factor};
+pub use guard::Divergence;
+pub use optimizer::Optimizer;
+pub use run::{Job, Observer, Start, Summary, train};

@@ -1,0 +1,170 @@
+//! Checked values of an experiment file: who holds one need not check it again.
+
+use std::{
+    fmt::{self, Display},
+    num::NonZeroU64,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Defines a number in `f64` of which only some values are allowed.
+macro_rules! checked_number {
+    ($(#[$meta:meta])* $name:ident, $allowed:literal, $test:expr) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+        #[serde(try_from = "f64", into = "f64")]
+        pub struct $name(f64);
+
+        impl $name {
+            /// The number.
+            pub fn get(self) -> f64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<f64> for $name {
+            type Error = String;
+
+            fn try_from(number: f64) -> Result<Self, String> {
+                let allowed: fn(f64) -> bool = $test;
+                if allowed(number) {
+                    Ok(Self(number))
+                } else {
+                    Err(format!(concat!("found {}, allowed is ", $allowed), number))
+                }
+            }
+        }
+
+        impl From<$name> for f64 {
+            fn from(number: $name) -> f64 {
+                number.0
+            }
+        }
+    };
+}
+
+checked_number! {
+    /// A number in `[0, 1)`: a rate, a decay, a probability mass.
+    Rate, "a number from 0 up to, but not including, 1", |x| (0.0..1.0).contains(&x)
+}
+
+checked_number! {
+    /// A finite number above zero.
+    Positive, "a finite number above 0", |x| x.is_finite() && x > 0.0
+}
+
+checked_number! {
+    /// A finite number, zero or more. Where it is a limit, zero turns it off.
+    NonNegative, "0 or a finite number above it", |x| x.is_finite() && x >= 0.0
+}
+
+/// An interval or a moment of training: a number of updates, or of epochs.
+///
+/// In TOML an integer counts updates, and a string says its unit: `500`, `"500 updates"`,
+/// `"1 epoch"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Every {
+    /// So many updates.
+    Updates(NonZeroU64),
+    /// So many passes over the training data.
+    Epochs(NonZeroU64),
+}
+
+impl Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, unit) = match self {
+            Self::Updates(n) => (n, "update"),
+            Self::Epochs(n) => (n, "epoch"),
+        };
+        write!(f, "{count} {unit}{}", if count.get() == 1 { "" } else { "s" })
+    }
+}
+
+impl std::str::FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "found `{text}`, allowed is a count with a unit, such as `500 updates` or `1 epoch`"
+            )
+        };
+        let (count, unit) = text.trim().split_once(' ').ok_or_else(wrong)?;
+        let count = count.parse().map_err(|_| wrong())?;
+        match unit.trim() {
+            "update" | "updates" => Ok(Self::Updates(count)),
+            "epoch" | "epochs" => Ok(Self::Epochs(count)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl Serialize for Every {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Updates(n) => n.serialize(serializer),
+            Self::Epochs(_) => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Every {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Every;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of updates above 0, or a string such as \"1 epoch\"")
+            }
+
+            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Every, E> {
+                NonZeroU64::new(count)
+                    .map(Every::Updates)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(count), &self))
+            }
+
+            fn visit_i64<E: de::Error>(self, count: i64) -> Result<Every, E> {
+                let unsigned = u64::try_from(count)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(count), &self))?;
+                self.visit_u64(unsigned)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Every, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_excludes_one_and_what_is_no_number() {
+        for rate in [0.0, 0.5, 0.999] {
+            assert_eq!(Rate::try_from(rate).unwrap().get(), rate);
+        }
+        for rate in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
+            let message = Rate::try_from(rate).unwrap_err();
+            assert!(message.contains(&rate.to_string()) && message.contains("not including, 1"));
+        }
+        assert!(Positive::try_from(0.0).is_err() && NonNegative::try_from(0.0).is_ok());
+        assert!(NonNegative::try_from(f64::INFINITY).is_err());
+    }
+
+    #[test]
+    fn an_interval_reads_what_it_writes() {
+        for text in ["1 update", "500 updates", "1 epoch", "3 epochs"] {
+            assert_eq!(text.parse::<Every>().unwrap().to_string(), text);
+        }
+        for text in ["0 epochs", "epoch", "1 week", "-1 epochs", "1"] {
+            let message = text.parse::<Every>().unwrap_err();
+            assert!(message.contains(&format!("`{text}`")), "{message}");
+        }
+    }
+}

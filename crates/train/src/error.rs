@@ -1,0 +1,191 @@
+//! Why training cannot start, or cannot go on.
+
+use std::path::{Path, PathBuf};
+
+use crate::{config::ConfigError, guard::Divergence};
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The experiment file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+
+    /// A file that should be text is not.
+    #[error("{path} is not UTF-8 text: byte {at} begins no character")]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the first wrong byte.
+        at: usize,
+    },
+
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+
+    /// A file cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+
+    /// A checkpoint is not as it was written.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A run cannot go on with another experiment.
+    #[error(
+        "`{key}` was {before} when the run began and is {now} now; only limits may change while \
+         resuming"
+    )]
+    ChangedKey {
+        /// The key that differs.
+        key: String,
+        /// Its value in the run.
+        before: String,
+        /// Its value in the experiment file.
+        now: String,
+    },
+
+    /// A run cannot go on with other data.
+    #[error("the training or development data is not what it was when the run began")]
+    ChangedData,
+
+    /// The loss does not depend on a parameter.
+    #[error("parameter {name} receives no gradient")]
+    NoGradient {
+        /// The parameter.
+        name: String,
+    },
+
+    /// A parameter is not where, or not what, the optimizer can update.
+    #[error("parameter {name} cannot be trained: training needs 32-bit numbers on the processor")]
+    NotOnCpu {
+        /// The parameter.
+        name: String,
+    },
+
+    /// The state of an optimizer cannot be used.
+    #[error("{path} holds no state of this optimizer for this model: {reason}")]
+    Optimizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Text could not be read, written or tokenized.
+    #[error(transparent)]
+    Text(#[from] text::Error),
+
+    /// Nothing is left to train on.
+    #[error("no training pair is left: {}", reasons(dropped))]
+    NothingLeft {
+        /// Why pairs were left out, with their counts.
+        dropped: Vec<(String, usize)>,
+    },
+
+    /// The mean of models cannot be formed.
+    #[error("cannot average {dir}: {reason}")]
+    Average {
+        /// The model at fault, or where the mean was to be.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// A run is already there.
+    #[error("{dir} already holds files: resume the run in it, or choose another directory")]
+    Occupied {
+        /// The directory of the run.
+        dir: PathBuf,
+    },
+
+    /// There is no run to resume.
+    #[error("{dir} holds no run to resume: config.toml is missing")]
+    NoRun {
+        /// The directory.
+        dir: PathBuf,
+    },
+
+    /// Another process works on a run.
+    #[error("another process is training in {dir}")]
+    Busy {
+        /// The directory of the run.
+        dir: PathBuf,
+    },
+
+    /// Training went wrong for good.
+    #[error(
+        "training has diverged at update {step}: {divergence}. Try a lower `training.lr`, a \
+         longer warm-up or a smaller `training.clip_norm`; the checkpoints in {run} are from \
+         before"
+    )]
+    Diverged {
+        /// The update.
+        step: u64,
+        /// What was seen.
+        divergence: Divergence,
+        /// The directory of the run.
+        run: PathBuf,
+    },
+
+    /// The threads to train with cannot be started.
+    #[error("cannot start threads to train with")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+
+    /// A model could not be made, read, written or run.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+
+    /// Translating the development set failed.
+    #[error(transparent)]
+    Translate(#[from] translate::Error),
+
+    /// Scoring the development set failed.
+    #[error(transparent)]
+    Metrics(#[from] text::metrics::Error),
+
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
+        Self::Read { path: path.into(), source }
+    }
+
+    pub(crate) fn optimizer(path: &Path, reason: impl ToString) -> Self {
+        Self::Optimizer { path: path.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+        Self::Write { path: path.into(), source }
+    }
+}
+
+fn reasons(dropped: &[(String, usize)]) -> String {
+    match dropped {
+        [] => "the corpora are empty".into(),
+        _ => dropped.iter().map(|(why, n)| format!("{n} {why}")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What this crate's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

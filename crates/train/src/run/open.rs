@@ -1,0 +1,156 @@
+//! Beginning a run, or taking one up again.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use model::{Model, Special, Vocabs};
+use text::{Tokenizers, vocab};
+
+use super::{Job, Observer, Run, Start};
+use crate::{
+    Error, Result,
+    checkpoint::Checkpoints,
+    data::Data,
+    event::{Event, Started},
+    log::Logs,
+    state::{State, check_config},
+    step::Learner,
+};
+
+/// The file that tells other processes that a run is in use.
+const LOCK: &str = ".lock";
+/// The resolved experiment file.
+const CONFIG: &str = "config.toml";
+
+/// The ids with a meaning of their own, as the tokenizers have them.
+const SPECIAL: Special =
+    Special { pad: vocab::PAD, unk: vocab::UNK, bos: vocab::BOS, eos: vocab::EOS };
+
+impl<'a> Run<'a> {
+    /// Reads data and checkpoint, and makes everything ready for the first update.
+    pub(super) fn open(job: &'a Job<'a>, observer: Observer<'a>) -> Result<Self> {
+        let experiment = job.experiment;
+        let lock = claim(job)?;
+        let checkpoints = Checkpoints::open(job.dir)?;
+        let config = experiment.to_toml();
+        let resumed = resume(job, &checkpoints, &config, observer)?;
+
+        let from = resumed.as_ref().map(|(dir, _)| dir.as_path());
+        let data = Data::load(experiment, from.map(Tokenizers::open).transpose()?, observer)?;
+        let fingerprint = data.fingerprint();
+        let state = match &resumed {
+            Some((_, state)) => {
+                state.check_unchanged(&config, &fingerprint)?;
+                State { config: config.clone(), ..state.clone() }
+            }
+            None => State::new(config.clone(), fingerprint),
+        };
+        let model = match from {
+            Some(dir) => Model::open(dir, job.device)?,
+            None => {
+                let vocabs = vocabs(&data.tokenizers);
+                Model::new(&experiment.model, vocabs, SPECIAL, experiment.seed, job.device)?
+            }
+        };
+        let mut learner = Learner::new(model, experiment)?;
+        if let Some(dir) = from {
+            learner.optimizer.load(&dir.join("optimizer.safetensors"))?;
+            checkpoints.link(&state)?;
+        }
+        text::output::write_whole(&job.dir.join(CONFIG), config.as_bytes())?;
+        let logs = Logs::open(job.dir, &state.logs)?;
+        let (before, saved) = (state.elapsed_seconds, state.step);
+        let mut run = Self {
+            job,
+            observer,
+            data,
+            learner,
+            state,
+            logs,
+            checkpoints,
+            begun: Instant::now(),
+            before,
+            updates_per_epoch: 0,
+            saved,
+            _lock: lock,
+        };
+        let started = run.started(from.is_some());
+        run.emit(Event::Started(started))?;
+        Ok(run)
+    }
+
+    fn started(&self, resumed: bool) -> Started {
+        let (data, training) = (&self.data, self.training());
+        Started {
+            parameters: self.learner.model.parameters().count(),
+            pairs: data.train.len(),
+            tgt_tokens: data.train.tgt_tokens(),
+            dropped: data.dropped.clone().into_iter().collect(),
+            valid_pairs: data.valid.len(),
+            vocab: [data.tokenizers.src.vocab_size(), data.tokenizers.tgt.vocab_size()],
+            threads: rayon::current_num_threads(),
+            resumed: resumed.then_some(self.state.step),
+            updates: training.updates.map(|n| n.get()),
+            epochs: training.epochs.map(|n| n.get()),
+        }
+    }
+}
+
+/// Makes sure that the directory is there, is right for a run to start or go on, and is ours.
+fn claim(job: &Job<'_>) -> Result<File> {
+    let dir = job.dir;
+    let occupied = fs::read_dir(dir).is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK))
+    });
+    match job.start {
+        Start::New if occupied => return Err(Error::Occupied { dir: dir.into() }),
+        Start::Resume if !dir.join(CONFIG).is_file() => {
+            return Err(Error::NoRun { dir: dir.into() });
+        }
+        _ => {}
+    }
+    fs::create_dir_all(dir).map_err(|source| Error::write(dir, source))?;
+    let path = dir.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| Error::write(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Busy { dir: dir.into() }),
+        Err(TryLockError::Error(source)) => Err(Error::write(&path, source)),
+    }
+}
+
+/// The checkpoint to go on from, if the run has one.
+fn resume(
+    job: &Job<'_>,
+    checkpoints: &Checkpoints,
+    config: &str,
+    observer: &mut dyn FnMut(&Event),
+) -> Result<Option<(PathBuf, State)>> {
+    if job.start == Start::New {
+        return Ok(None);
+    }
+    let newest = checkpoints.newest(&mut |warning| observer(&Event::Warning(warning)))?;
+    match &newest {
+        Some((_, state)) => check_config(&state.config, config)?,
+        None => observer(&Event::Warning(no_checkpoint(job.dir))),
+    }
+    Ok(newest)
+}
+
+fn no_checkpoint(dir: &Path) -> String {
+    format!("{} holds no checkpoint yet: training starts from the beginning", dir.display())
+}
+
+fn vocabs(tokenizers: &Tokenizers) -> Vocabs {
+    Vocabs {
+        src: tokenizers.src.vocab_size(),
+        tgt: tokenizers.tgt.vocab_size(),
+        joint: tokenizers.joint(),
+        src_fingerprint: tokenizers.src.fingerprint(),
+        tgt_fingerprint: tokenizers.tgt.fingerprint(),
+    }
+}

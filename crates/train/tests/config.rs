@@ -1,0 +1,191 @@
+//! What an experiment file may say, and what its errors say.
+
+use std::num::NonZeroU64;
+
+use train::config::{
+    ConfigError, CorpusFiles, Every, Experiment, OptimizerConfig, Schedule, Tokenizer,
+};
+
+const EXPERIMENT: &str = r#"
+seed = 7
+
+[data]
+src = "en"
+tgt = "de"
+train = [{ src = "train.en", tgt = "train.de" }, { tsv = "more.tsv.gz" }]
+valid = { tsv = "valid.tsv", columns = [2, 1] }
+
+[model.rnn]
+dim = 31
+layers = 2
+
+[training]
+updates = 1000
+lr = 0.002
+validate_every = "1 epoch"
+schedule = { inverse-sqrt = { warmup = 400 } }
+"#;
+
+fn parse(text: &str, overrides: &[&str]) -> Result<Experiment, ConfigError> {
+    let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+    Experiment::parse("toy.toml", text, &overrides)
+}
+
+/// The message about `EXPERIMENT` with `from` replaced by `to`.
+fn complaint(from: &str, to: &str) -> String {
+    assert!(EXPERIMENT.contains(from), "{from}");
+    parse(&EXPERIMENT.replace(from, to), &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn a_short_file_is_enough() {
+    let experiment = parse(EXPERIMENT, &[]).unwrap();
+    assert_eq!(experiment.seed, 7);
+    assert_eq!(experiment.training.lr.get(), 0.002);
+    assert_eq!(experiment.training.validate_every, Every::Epochs(NonZeroU64::MIN));
+    assert!(matches!(experiment.training.optimizer, OptimizerConfig::Adam(_)));
+    assert!(
+        matches!(&experiment.data.valid, CorpusFiles::Tsv { columns, .. } if columns[0].get() == 2)
+    );
+    assert!(
+        matches!(&experiment.data.train[1], CorpusFiles::Tsv { columns, .. } if columns[1].get() == 2)
+    );
+}
+
+#[test]
+fn the_resolved_file_gives_the_same_experiment() {
+    let overrides = [
+        &["training.lr=0.1"][..],
+        &["training.optimizer=adamw", "training.early_stopping={metric=\"bleu\", patience=3}"],
+        &["training.schedule.luong={after=\"5 epochs\", every=\"1 epoch\"}", "seed=0"],
+        &["tokenizer.dir=tok", "training.validate_every=50", "training.max_minutes=1.5"],
+        &["data.test.held_out.tsv=test.tsv", "training.schedule=constant"],
+    ];
+    for overrides in overrides {
+        let experiment = parse(EXPERIMENT, overrides).unwrap();
+        let written = experiment.to_toml();
+        assert_eq!(parse(&written, &[]).unwrap(), experiment, "{written}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_shown_with_its_place_and_the_nearest_valid_one() {
+    assert_eq!(
+        complaint("layers = 2", "layer = 2"),
+        "cannot read toy.toml: line 12, column 1\n\
+         12 | layer = 2\n   | ^^^^^\n\
+         unknown key `layer` in [model.rnn], did you mean `layers`? All of them: `dim`, `layers`"
+    );
+    assert!(
+        complaint("src = \"train.en\"", "source = \"train.en\"").contains("unknown key `source`")
+    );
+    assert!(complaint("[training]", "[trainning]").contains("did you mean `training`?"));
+    let message = complaint("warmup", "warm_up");
+    assert!(message.contains("did you mean `warmup`?"), "{message}");
+    assert!(complaint("inverse-sqrt", "inverse-sqr").contains("did you mean `inverse-sqrt`?"));
+}
+
+#[test]
+fn a_value_out_of_range_names_key_found_and_allowed() {
+    let message = complaint("lr = 0.002", "label_smoothing = 1.5");
+    assert!(message.contains("line 16, column 19\n16 | label_smoothing = 1.5\n"), "{message}");
+    assert!(
+        message.ends_with(
+            "`training.label_smoothing`: found 1.5, allowed is a number from 0 up to, but not \
+             including, 1"
+        ),
+        "{message}"
+    );
+    for (from, to, expected) in [
+        ("dim = 31", "dim = 0", "`model.rnn.dim`: invalid value: integer `0`, expected a nonzero"),
+        ("lr = 0.002", "lr = 0", "`training.lr`: found 0, allowed is a finite number above 0"),
+        ("lr = 0.002", "lr = \"fast\"", "`training.lr`: invalid type: string \"fast\""),
+        ("\"1 epoch\"", "\"1 week\"", "`training.validate_every`: found `1 week`"),
+        ("\"1 epoch\"", "0", "`training.validate_every`: invalid value: integer `0`"),
+        ("columns = [2, 1]", "columns = [2, 2]", "both column 2"),
+        (
+            "updates = 1000",
+            "average = 9\nepochs = 1",
+            "`training.average`: found 9, allowed is at most",
+        ),
+    ] {
+        let message = complaint(from, to);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    assert!(complaint("layers = 2", "").contains("missing field `layers`"));
+    assert!(complaint("updates = 1000", "").contains("nothing says when to stop"));
+    assert!(parse("", &[]).unwrap_err().to_string().contains("missing field `data`"));
+    let corpus = complaint(", tgt = \"train.de\"", "");
+    assert!(corpus.contains("a corpus is either"), "{corpus}");
+}
+
+#[test]
+fn a_syntax_error_is_shown_with_its_place() {
+    let message = complaint("seed = 7", "seed = = 7");
+    assert!(
+        message.starts_with("cannot read toy.toml: line 2, column 8\n2 | seed = = 7\n"),
+        "{message}"
+    );
+}
+
+#[test]
+fn overrides_pass_the_same_checks() {
+    let experiment =
+        parse(EXPERIMENT, &["training.lr=1", "data.src=fr", "training.schedule.cosine.total=9"])
+            .unwrap();
+    assert_eq!(experiment.training.lr.get(), 1.0);
+    assert_eq!(experiment.data.src, "fr");
+    assert!(matches!(experiment.training.schedule, Schedule::Cosine { warmup: 0, .. }));
+
+    for (setting, expected) in [
+        (
+            "training.lr=-1",
+            "cannot read the setting `training.lr=-1`\nset | training.lr=-1\n    |             ^^\n`training.lr`: found -1, allowed is",
+        ),
+        ("training.lrr=1", "unknown key `lrr` in [training], did you mean `lr`?"),
+        ("training.optimizer=adan", "did you mean `adam`?"),
+        ("training", "the setting `training`"),
+        ("training.keep=3", "`training.average`: found 5, allowed is at most `keep`, which is 3"),
+        ("tokenizer.vocabs=3", "unknown key `vocabs` in [tokenizer], did you mean `vocab`?"),
+        ("tokenizer.vocab=3", "`tokenizer.vocab`: "),
+    ] {
+        let message = parse(EXPERIMENT, &["seed=3", setting]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn rules_between_keys_of_a_schedule_are_checked() {
+    for (setting, expected) in [
+        (
+            "training.schedule.luong={after=5, every=\"1 epoch\"}",
+            "luong.every`: found another unit",
+        ),
+        ("training.schedule.cosine={warmup=9, total=9}", "cosine.warmup`: found 9"),
+        ("training.schedule.plateau={factor=0, patience=2}", "plateau.factor`: found 0"),
+    ] {
+        let message = parse(EXPERIMENT, &[setting]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn an_existing_tokenizer_is_named_by_its_directory() {
+    let experiment = parse(EXPERIMENT, &["tokenizer.dir=runs/bpe"]).unwrap();
+    assert!(matches!(experiment.tokenizer, Tokenizer::Open(open) if open.dir.ends_with("bpe")));
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.toml");
+    let message = Experiment::load(&path, &[]).unwrap_err().to_string();
+    assert!(message.contains("x.toml"), "{message}");
+    std::fs::write(&path, b"seed = 1\n\xff").unwrap();
+    let message = Experiment::load(&path, &[]).unwrap_err().to_string();
+    assert!(message.contains("byte 9 "), "{message}");
+}

@@ -1,0 +1,203 @@
+//! Optimizers: by hand, against PyTorch, for any number of threads, and from disk.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor, Var, safetensors};
+use kernels::gradient::distance;
+use train::{Gradients, Optimizer, config::OptimizerConfig};
+
+type Anything = Box<dyn std::error::Error>;
+
+const CPU: &Device = &Device::Cpu;
+
+/// As it stands in an experiment file.
+fn config(toml: &str) -> OptimizerConfig {
+    #[derive(serde::Deserialize)]
+    struct Table {
+        optimizer: OptimizerConfig,
+    }
+    toml::from_str::<Table>(&format!("optimizer = {toml}")).unwrap().optimizer
+}
+
+/// Gradients that were chosen: those of `Σ parameter · gradient`.
+fn gradients(
+    parameters: &[(String, Var)],
+    chosen: &[Tensor],
+    tokens: usize,
+) -> Result<Gradients, Anything> {
+    let mut loss = Tensor::zeros((), parameters[0].1.dtype(), CPU)?;
+    for ((_, var), grad) in parameters.iter().zip(chosen) {
+        loss = (loss + (var.as_tensor() * grad)?.sum_all()?)?;
+    }
+    let mut gradients = Gradients::new(parameters.to_vec());
+    gradients.add(loss.backward()?, tokens)?;
+    Ok(gradients)
+}
+
+/// A one-element parameter per value.
+fn scalars(values: &[f64]) -> Result<Vec<(String, Var)>, Anything> {
+    let var = |(i, value): (usize, &f64)| Ok((format!("p{i}"), Var::new(&[[*value]], CPU)?));
+    values.iter().enumerate().map(var).collect()
+}
+
+fn value(parameter: &(String, Var)) -> f64 {
+    parameter.1.flatten_all().unwrap().to_vec1::<f64>().unwrap()[0]
+}
+
+/// The first step of Adam has the size of the learning rate, whatever the gradient's size.
+#[test]
+fn the_first_step_of_adam_follows_the_sign() -> Result<(), Anything> {
+    let parameters = scalars(&[1.0, 1.0])?;
+    let mut optimizer = Optimizer::<f64>::new(&config("{ adam = {} }"), &parameters)?;
+    let grads = [Tensor::new(&[[1000f64]], CPU)?, Tensor::new(&[[-0.5f64]], CPU)?];
+    optimizer.step(&gradients(&parameters, &grads, 1)?, 0.25, 1.0)?;
+    assert!((value(&parameters[0]) - 0.75).abs() < 1e-8);
+    assert!((value(&parameters[1]) - 1.25).abs() < 1e-8);
+    Ok(())
+}
+
+#[test]
+fn descent_follows_the_mean_gradient_and_the_clipping_factor() -> Result<(), Anything> {
+    let parameters = scalars(&[1.0])?;
+    let mut optimizer = Optimizer::<f64>::new(&config("{ sgd = {} }"), &parameters)?;
+    let grads = [Tensor::new(&[[6f64]], CPU)?];
+    // A gradient of 6 over 3 tokens, clipped by one half, and a rate of 0.1: 0.1 · 2 / 2.
+    optimizer.step(&gradients(&parameters, &grads, 3)?, 0.1, 0.5)?;
+    assert!((value(&parameters[0]) - 0.9).abs() < 1e-15);
+    Ok(())
+}
+
+#[test]
+fn decoupled_decay_acts_without_a_gradient_and_spares_vectors() -> Result<(), Anything> {
+    let parameters = vec![
+        ("weight".to_string(), Var::new(&[[2f64]], CPU)?),
+        ("bias".to_string(), Var::new(&[2f64], CPU)?),
+    ];
+    let mut optimizer =
+        Optimizer::<f64>::new(&config("{ adamw = { weight_decay = 0.5 } }"), &parameters)?;
+    let grads = [Tensor::new(&[[0f64]], CPU)?, Tensor::new(&[0f64], CPU)?];
+    optimizer.step(&gradients(&parameters, &grads, 1)?, 0.1, 1.0)?;
+    assert!((value(&parameters[0]) - 2.0 * (1.0 - 0.1 * 0.5)).abs() < 1e-15);
+    assert_eq!(value(&parameters[1]), 2.0);
+    Ok(())
+}
+
+/// Vectors from `scripts/reference/optimizer.py`: PyTorch in float64.
+#[test]
+fn agrees_with_pytorch() -> Result<(), Anything> {
+    let data = safetensors::load("tests/data/optimizer.safetensors", CPU)?;
+    let cases = [
+        ("adam", "{ adam = { betas = [0.8, 0.95], eps = 1e-6 } }"),
+        ("adam_decay", "{ adam = { betas = [0.9, 0.98], weight_decay = 0.2 } }"),
+        ("adamw", "{ adamw = { weight_decay = 0.3 } }"),
+        ("sgd", "{ sgd = {} }"),
+        ("momentum", "{ sgd = { momentum = 0.7, weight_decay = 0.1 } }"),
+    ];
+    for (case, settings) in cases {
+        let names = ["bias", "weight"];
+        let parameters = names.map(|name| {
+            (name.to_string(), Var::from_tensor(&data[&format!("start.{name}")]).unwrap())
+        });
+        let mut optimizer = Optimizer::<f64>::new(&config(settings), &parameters)?;
+        for step in 0..5 {
+            // Times seven and divided by seven tokens: the gradients of the script.
+            let grads =
+                names.map(|name| (data[&format!("grad.{name}")].get(step).unwrap() * 7.0).unwrap());
+            optimizer.step(&gradients(&parameters, &grads, 7)?, 0.03, 1.0)?;
+            for (name, var) in &parameters {
+                let error = distance(var, &data[&format!("{case}.{step}.{name}")])?;
+                // A dozen roundings a step of numbers near one.
+                assert!(error < 1e-14, "{case}, step {step}, {name}: {error}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Five steps over parameters of several chunks; what is in them afterwards.
+fn run(settings: &str, threads: usize) -> Result<Vec<Vec<f32>>, Anything> {
+    let wave = |n: usize, phase: f32| {
+        let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7 + phase).sin()).collect();
+        Tensor::from_vec(values, n, CPU)
+    };
+    let parameters = vec![
+        ("large".to_string(), Var::from_tensor(&wave(40_009, 0.0)?.reshape((1, 40_009))?)?),
+        ("small".to_string(), Var::from_tensor(&wave(13, 0.5)?)?),
+    ];
+    let mut optimizer = Optimizer::<f32>::new(&config(settings), &parameters)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    for step in 0..5 {
+        let grads = [wave(40_009, step as f32)?.reshape((1, 40_009))?, wave(13, step as f32)?];
+        let gradients = gradients(&parameters, &grads, 3)?;
+        pool.install(|| optimizer.step(&gradients, 0.01, 0.5))?;
+    }
+    parameters.iter().map(|(_, var)| Ok(var.flatten_all()?.to_vec1::<f32>()?)).collect()
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads() -> Result<(), Anything> {
+    for settings in ["{ adam = {} }", "{ sgd = {} }", "{ sgd = { momentum = 0.9 } }"] {
+        let one = run(settings, 1)?;
+        assert_eq!(one, run(settings, 2)?, "{settings}");
+        assert_eq!(one, run(settings, 5)?, "{settings}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_optimizer_read_from_disk_goes_on_with_the_same_bits() -> Result<(), Anything> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("optimizer.safetensors");
+    for settings in
+        ["{ adam = {} }", "{ adamw = {} }", "{ sgd = {} }", "{ sgd = { momentum = 0.9 } }"]
+    {
+        let parameters = vec![("w".to_string(), Var::new(&[[0.3f32, -0.7, 1.1]], CPU)?)];
+        let grad = [Tensor::new(&[[0.1f32, 0.9, -0.4]], CPU)?];
+        let mut optimizer = Optimizer::<f32>::new(&config(settings), &parameters)?;
+        for _ in 0..3 {
+            optimizer.step(&gradients(&parameters, &grad, 1)?, 0.1, 1.0)?;
+        }
+        optimizer.save(&path)?;
+        let copies = vec![("w".to_string(), Var::from_tensor(&parameters[0].1.copy()?)?)];
+        let mut copy = Optimizer::<f32>::new(&config(settings), &copies)?;
+        copy.load(&path)?;
+        assert_eq!(copy.steps(), 3);
+        for _ in 0..2 {
+            optimizer.step(&gradients(&parameters, &grad, 1)?, 0.1, 1.0)?;
+            copy.step(&gradients(&copies, &grad, 1)?, 0.1, 1.0)?;
+        }
+        let numbers = |p: &[(String, Var)]| p[0].1.to_vec2::<f32>().unwrap();
+        assert_eq!(numbers(&parameters), numbers(&copies), "{settings}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_state_of_another_model_or_rule_is_refused() -> Result<(), Anything> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("optimizer.safetensors");
+    let parameters = |shape: (usize, usize)| -> Result<Vec<(String, Var)>, Anything> {
+        Ok(vec![("w".to_string(), Var::zeros(shape, DType::F32, CPU)?)])
+    };
+    let adam = config("{ adam = {} }");
+    Optimizer::<f32>::new(&adam, &parameters((2, 3))?)?.save(&path)?;
+
+    let mut other = Optimizer::<f32>::new(&adam, &parameters((3, 2))?)?;
+    let message = other.load(&path).unwrap_err().to_string();
+    assert!(message.contains("w.mean is [2, 3], expected [3, 2]"), "{message}");
+    let sgd = config("{ sgd = { momentum = 0.5 } }");
+    let mut other = Optimizer::<f32>::new(&sgd, &parameters((2, 3))?)?;
+    assert!(other.load(&path).unwrap_err().to_string().contains("w.velocity"));
+    let mut plain = Optimizer::<f32>::new(&config("{ sgd = {} }"), &parameters((2, 3))?)?;
+    assert!(plain.load(&path).unwrap_err().to_string().contains("2 tensors, expected 0"));
+
+    let whole = std::fs::read(&path)?;
+    std::fs::write(&path, &whole[..whole.len() - 1])?;
+    let mut same = Optimizer::<f32>::new(&adam, &parameters((2, 3))?)?;
+    assert!(same.load(&path).unwrap_err().to_string().contains("optimizer.safetensors"));
+    let unrelated =
+        HashMap::from([("w.mean".to_string(), Tensor::zeros((2, 3), DType::F32, CPU)?)]);
+    safetensors::save(&unrelated, &path)?;
+    assert!(same.load(&path).unwrap_err().to_string().contains("how many updates"));
+    Ok(())
+}
