@@ -3,7 +3,9 @@
 //!
 //! Run with `cargo bench -p attn --bench local`. Inputs are random (seeded). The product `W_p h_t`
 //! of local-p is a matrix product of the caller, the same for any source, and not timed; nor is
-//! clearing the gradients of the source, once per batch.
+//! clearing the gradients of the source, once per batch. Queries are spread over the whole source,
+//! so that what the windows touch stops fitting the cache at some length: local attention's cost
+//! then rises to that of memory, once, while global attention's keeps growing.
 
 use std::{hint::black_box, time::Instant};
 

@@ -113,7 +113,16 @@ impl Pairs {
         }
     }
 
-    /// The file whose defect `row` would be blamed on, for messages: the source or the table.
+    /// The error for a defective line, with the file that has it.
+    fn blame(&self, line: u64, defect: Defect) -> Error {
+        match &self.input {
+            Input::Files { src, tgt } if src.defect().is_none() => tgt.error(line, defect),
+            Input::Files { src, .. } => src.error(line, defect),
+            Input::Table { lines, .. } => lines.error(line, defect),
+        }
+    }
+
+    /// The source or the table.
     fn path(&self) -> &Path {
         match &self.input {
             Input::Files { src, .. } => src.path(),
@@ -134,17 +143,6 @@ impl Iterator for Pairs {
             }
             Ok(None) => None,
             Err(error) => Some(Err(error)),
-        }
-    }
-}
-
-impl Pairs {
-    /// The error for a defective line, with the file that has it.
-    fn blame(&self, line: u64, defect: Defect) -> Error {
-        match &self.input {
-            Input::Files { src, tgt } if src.defect().is_none() => tgt.error(line, defect),
-            Input::Files { src, .. } => src.error(line, defect),
-            Input::Table { lines, .. } => lines.error(line, defect),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::clean::Reason;
+
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -182,5 +184,18 @@ pub enum Error {
         found: usize,
         /// The largest number possible.
         most: u32,
+    },
+
+    /// A corpus of which cleaning leaves nothing.
+    #[error(
+        "all {read} pairs of the corpus were dropped, {dropped} of them for this reason: {reason}"
+    )]
+    NothingKept {
+        /// The lines looked at.
+        read: u64,
+        /// The most frequent reason.
+        reason: Reason,
+        /// How many lines were dropped for it.
+        dropped: u64,
     },
 }

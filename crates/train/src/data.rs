@@ -8,7 +8,8 @@ use std::{
 
 use kernels::{Purpose, Random};
 use text::{
-    BatchConfig, Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers, corpus::Row, hash::Hash,
+    BatchConfig, Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers, corpus::Row,
+    hash::Hash,
 };
 
 use crate::{
@@ -56,6 +57,12 @@ impl Data {
         let valid_text = open(&config.valid)?.collect::<text::Result<Vec<Pair>>>()?;
         let mut valid = IdPairs::default();
         valid.extend(&valid_text, &tokenizers, usize::MAX)?;
+        let limit = experiment.search.max_src_len.get();
+        let long = (0..valid.len()).find(|&i| valid.get(i).0.len() > limit);
+        if let Some(pair) = long {
+            let (line, found) = (valid_text[pair].line, valid.get(pair).0.len());
+            return Err(Error::LongValid { line, found, limit });
+        }
         Ok(Self { tokenizers, train, valid, valid_text, dropped })
     }
 
@@ -225,10 +232,9 @@ impl<'a> Cleaned<'a> {
     /// The next line of the current corpus, or of the one after it.
     fn row(&mut self) -> Result<Option<Row>> {
         loop {
-            if let Some(pairs) = &mut self.current {
-                if let Some(row) = pairs.next_row()? {
-                    return Ok(Some(row));
-                }
+            let row = self.current.as_mut().map(Pairs::next_row).transpose()?.flatten();
+            if row.is_some() {
+                return Ok(row);
             }
             match self.corpora.next() {
                 Some(files) => self.current = Some(open(files)?),

@@ -100,6 +100,20 @@ pub enum Error {
         dropped: Vec<(String, usize)>,
     },
 
+    /// The development set has a sentence that search does not translate.
+    #[error(
+        "line {line} of the development set has {found} source tokens, expected at most \
+         `search.max_src_len`, which is {limit}"
+    )]
+    LongValid {
+        /// The line, counted from 1.
+        line: u64,
+        /// Its tokens.
+        found: usize,
+        /// Most tokens that search accepts.
+        limit: usize,
+    },
+
     /// The mean of models cannot be formed.
     #[error("cannot average {dir}: {reason}")]
     Average {

@@ -1,5 +1,7 @@
 //! Optimizers: by hand, against PyTorch, for any number of threads, and from disk.
 
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
+
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor, Var, safetensors};

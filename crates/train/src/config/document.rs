@@ -242,12 +242,12 @@ fn explain(message: &str, path: &[String]) -> String {
         Some((_, table)) if !table.is_empty() => format!(" in [{}]", table.join(".")),
         _ => String::new(),
     };
-    let listed = valid.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     match nearest(wrong, &valid) {
-        Some(name) => {
-            format!("{what} `{wrong}`{table}, did you mean `{name}`? All of them: {listed}")
+        Some(name) => format!("{what} `{wrong}`{table}, did you mean `{name}`?"),
+        None => {
+            let valid: Vec<String> = valid.iter().map(|name| format!("`{name}`")).collect();
+            format!("{what} `{wrong}`{table}, expected one of {}", valid.join(", "))
         }
-        None => format!("{what} `{wrong}`{table}, expected one of {listed}"),
     }
 }
 

@@ -146,7 +146,7 @@ impl Sentence for Beam {
             .collect();
         let mut top = mem::take(&mut self.top);
         let mut origins = Vec::new();
-        let mut going_on = 0;
+        let (mut going_on, n_cut) = (0, self.cut.len());
         for (rank, chosen) in top.best().iter().enumerate() {
             let has_place = if chosen.token == self.rules.eos() {
                 rank < self.beam
@@ -159,7 +159,7 @@ impl Sentence for Beam {
             }
         }
         self.top = top;
-        if self.live.is_empty() && self.finished.is_empty() {
+        if self.live.is_empty() && self.finished.is_empty() && self.cut.len() == n_cut {
             for parent in &parents {
                 let score = self.rules.penalty.score(parent.log_prob, self.len);
                 insert(&mut self.cut, Ended { last: parent.last, score });

@@ -48,7 +48,9 @@ proptest! {
             prop_assert!(found.score <= enumerate(&model, &[9, 8], &config)[0].0);
         }
     }
+}
 
+proptest! {
     #[test]
     fn greedy_search_is_a_beam_of_one(
         seed in 0u64..1000,
@@ -189,6 +191,8 @@ fn a_loop_is_left_after_as_many_copies_as_the_source_explains() {
         let found = best(&model, src, &config);
         assert!(!found[0].finished);
         assert_eq!(found[0].ids, vec![4; n_tokens]);
+        let beam = |src: &[u32]| Beam::new(Rules::new(&config, SPECIAL, src), 1, 1);
+        assert_eq!(run(&model, &[src.to_vec()], beam).unwrap(), [found]);
     }
 }
 
