@@ -10,13 +10,15 @@ use crate::{
     align::Align,
     average::Average,
     completions::Completions,
-    console::{Console, Hint, Verbosity, When},
+    console::{Console, Hint, Verbosity, When, threads_in_words},
     doctor::Doctor,
     evaluate::Evaluate,
     fetch::Fetch,
     info::Info,
     man::Manual,
+    prepare::Prepare,
     score::Score,
+    train::Train,
     translate::Translate,
 };
 
@@ -34,9 +36,9 @@ use crate::{
 Exit codes: 0 done, 1 failed, 2 misused
 
 Examples:
-  nmt fetch --list
-  nmt help train
-  nmt train --help"
+  nmt train configs/toy.toml
+  nmt translate runs/toy/best
+  nmt help train"
 )]
 pub(crate) struct Cli {
     /// What all commands understand.
@@ -50,6 +52,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Fetch(Fetch),
+    Prepare(Prepare),
+    Train(Train),
     Translate(Translate),
     Align(Align),
     Evaluate(Evaluate),
@@ -107,6 +111,8 @@ pub(crate) struct Session<'a> {
     pub(crate) device: Device,
     /// Threads to compute with.
     pub(crate) threads: usize,
+    /// The number of threads, if one was asked for.
+    pub(crate) asked_threads: Option<NonZeroUsize>,
     /// The seed, if one was asked for.
     pub(crate) seed: Option<u64>,
 }
@@ -117,6 +123,8 @@ impl Cli {
         let session = || self.global.session(console);
         match self.verb {
             Verb::Fetch(verb) => verb.run(console),
+            Verb::Prepare(verb) => verb.run(&session()?),
+            Verb::Train(verb) => verb.run(&session()?),
             Verb::Translate(verb) => verb.run(&session()?),
             Verb::Align(verb) => verb.run(&session()?),
             Verb::Evaluate(verb) => verb.run(&session()?),
@@ -149,7 +157,8 @@ impl Global {
             .num_threads(threads)
             .build_global()
             .with_context(|| format!("cannot start {threads} threads"))?;
-        Ok(Session { console, device: self.device.open()?, threads, seed: self.seed })
+        let (device, asked_threads, seed) = (self.device.open()?, self.threads, self.seed);
+        Ok(Session { console, device, threads, asked_threads, seed })
     }
 }
 
@@ -157,8 +166,7 @@ impl Session<'_> {
     /// The device and the threads in words, for notes.
     pub(crate) fn machine(&self) -> String {
         match &self.device {
-            Device::Cpu if self.threads == 1 => "cpu, 1 thread".into(),
-            Device::Cpu => format!("cpu, {} threads", self.threads),
+            Device::Cpu => format!("cpu, {}", threads_in_words(self.threads)),
             device => format!("{:?}", device.location()).to_lowercase(),
         }
     }

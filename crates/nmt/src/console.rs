@@ -28,7 +28,7 @@ pub(crate) enum Verbosity {
     Quiet,
     /// What was done, in a line or two.
     Normal,
-    /// Also what was decided on the way.
+    /// Also every event of a run.
     Verbose,
 }
 
@@ -58,13 +58,6 @@ impl Console {
     /// Says what was done: `model   runs/toy · rnn · 1.2 M parameters`.
     pub(crate) fn note(&self, label: &str, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
-            self.line(label, text);
-        }
-    }
-
-    /// Says what only the curious want to know.
-    pub(crate) fn detail(&self, label: &str, text: impl Display) {
-        if self.verbosity >= Verbosity::Verbose {
             self.line(label, text);
         }
     }
@@ -149,15 +142,12 @@ pub(crate) fn count(number: usize) -> String {
 
 /// A number with commas between thousands: `14,203`.
 pub(crate) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (idx, digit) in digits.chars().enumerate() {
-        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    train::event::grouped(number as u64)
+}
+
+/// `1 thread`, `2 threads`.
+pub(crate) fn threads_in_words(threads: usize) -> String {
+    if threads == 1 { "1 thread".into() } else { format!("{threads} threads") }
 }
 
 /// Whether the reader of standard output, such as `head`, has closed it.

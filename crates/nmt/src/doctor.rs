@@ -17,7 +17,12 @@ use kernels::{
     simd,
 };
 
-use crate::{cli::Session, console::Hint, output::Output, render::terminal::Colors};
+use crate::{
+    cli::Session,
+    console::{Hint, threads_in_words},
+    output::Output,
+    render::terminal::Colors,
+};
 
 /// Check what this machine and this build can do
 ///
@@ -85,7 +90,7 @@ fn processor(threads: usize) -> String {
         simd::Level::Avx2 => "AVX2",
         simd::Level::Avx512 => "AVX-512",
     };
-    format!("{name} · {cores} cores · {level} · {threads} in use")
+    format!("{name} · {cores} cores · {level} · {} in use", threads_in_words(threads))
 }
 
 /// Memory in all and memory free, where the system tells.

@@ -10,6 +10,7 @@ use candle_core::Device;
 use model::{Cell, Kind, Model, ModelConfig, RnnConfig, checkpoint};
 use serde_json::json;
 use text::Tokenizers;
+use translate::SearchConfig;
 
 use crate::{
     console::{Console, count},
@@ -69,7 +70,7 @@ impl Info {
         let model = Model::open(dir, &Device::Cpu).with_context(context)?;
         let tokenizers = Tokenizers::open(dir).with_context(context)?;
         load::check(&model, &tokenizers).with_context(context)?;
-        let search = load::search_config(dir)?;
+        let search = SearchConfig::open(dir).with_context(context)?;
         let n_parameters = model.parameters().count();
         if self.json {
             let record = json!({

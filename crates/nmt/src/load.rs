@@ -12,16 +12,13 @@ use crate::{
     console::{Hint, count},
 };
 
-/// Search settings of a model, beside its weights.
-pub(crate) const SEARCH: &str = "generation_config.json";
-
 /// Loads the model in `dir` with its tokenizers and search settings.
 pub(crate) fn translator(dir: &Path, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
     let load = || {
         let model = Model::open(dir, &session.device)?;
         let tokenizers = Tokenizers::open(dir)?;
         check(&model, &tokenizers)?;
-        let translator = Translator::new(model.ready()?, tokenizers, search_config(dir)?)?;
+        let translator = Translator::new(model.ready()?, tokenizers, SearchConfig::open(dir)?)?;
         anyhow::Ok((model, translator))
     };
     let (model, translator) = load()
@@ -48,16 +45,4 @@ pub(crate) fn check(model: &Model, tokenizers: &Tokenizers) -> anyhow::Result<()
         );
     }
     Ok(())
-}
-
-/// The search settings in `dir`, or the usual ones if it has none.
-pub(crate) fn search_config(dir: &Path) -> anyhow::Result<SearchConfig> {
-    let path = dir.join(SEARCH);
-    match std::fs::read(&path) {
-        Ok(json) => {
-            serde_json::from_slice(&json).with_context(|| format!("cannot read {}", path.display()))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(SearchConfig::default()),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
 }

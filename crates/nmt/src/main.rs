@@ -13,9 +13,12 @@ mod input;
 mod load;
 mod man;
 mod output;
+mod prepare;
+mod progress;
 mod render;
 mod score;
 mod search;
+mod train;
 mod translate;
 
 use std::process::ExitCode;

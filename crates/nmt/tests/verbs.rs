@@ -266,10 +266,10 @@ fn a_mean_of_equal_models_is_the_model() {
     place.nmt("average model model --out mean").data();
     assert_eq!(place.nmt("translate mean src").data(), place.nmt("translate model src").data());
     let complaint = place.nmt("average model model --out mean").complaint();
-    assert!(complaint.contains("mean holds a model already"), "{complaint}");
+    assert!(complaint.contains("mean exists already"), "{complaint}");
     place.make_model("wide", &RnnConfig::default(), 1);
     let complaint = place.nmt("average model wide --out other").complaint();
-    assert!(complaint.contains("cannot average these models"), "{complaint}");
+    assert!(complaint.contains("have no mean"), "{complaint}");
     assert!(!place.path("other").exists());
 }
 
@@ -328,7 +328,7 @@ fn a_model_that_cannot_be_used_says_why() {
     });
     assert!(other.contains("tokenizer is of another model"), "{other}");
     let search =
-        damage(|dir| fs::write(dir.join("generation_config.json"), "{\"beam\": 0}").unwrap());
+        damage(|dir| fs::write(dir.join("generation_config.json"), "{\"beam\": ").unwrap());
     assert!(search.contains("generation_config.json"), "{search}");
 }
 
