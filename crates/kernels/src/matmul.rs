@@ -222,7 +222,7 @@ fn pack_panel<T: Real>(b: Matrix<'_, T>, k0: usize, j0: usize, width: usize, pan
     if b.col_stride == 1 {
         for (row, out) in panel.chunks_exact_mut(width).enumerate() {
             let start = (k0 + row) * b.row_stride + j0;
-            out[..filled].copy_from_slice(&b.data[start..start + filled]);
+            copy(&mut out[..filled], &b.data[start..start + filled]);
         }
     } else if b.row_stride == 1 {
         transpose_panel(b, k0, j0, filled, width, panel);
@@ -232,6 +232,24 @@ fn pack_panel<T: Real>(b: Matrix<'_, T>, k0: usize, j0: usize, width: usize, pan
                 *out = b.data[(k0 + row) * b.row_stride + (j0 + col) * b.col_stride];
             }
         }
+    }
+}
+
+/// Copies a row of a tile or panel. The usual widths are known to the compiler, which then moves
+/// a few registers instead of calling a routine for copies of any length.
+#[inline(always)]
+fn copy<T: Copy>(to: &mut [T], from: &[T]) {
+    fn fixed<T: Copy, const N: usize>(to: &mut [T], from: &[T]) {
+        to[..N].copy_from_slice(&from[..N]);
+    }
+    match from.len() {
+        48 => fixed::<T, 48>(to, from),
+        24 => fixed::<T, 24>(to, from),
+        16 => fixed::<T, 16>(to, from),
+        8 => fixed::<T, 8>(to, from),
+        6 => fixed::<T, 6>(to, from),
+        4 => fixed::<T, 4>(to, from),
+        _ => to.copy_from_slice(from),
     }
 }
 
@@ -368,7 +386,7 @@ impl<T: Real> Job<'_, T> {
             for (k, out) in out.chunks_exact_mut(rows).enumerate() {
                 let start = first * a.row_stride + (k0 + k) * a.col_stride;
                 if a.row_stride == 1 {
-                    out[..filled].copy_from_slice(&a.data[start..start + filled]);
+                    copy(&mut out[..filled], &a.data[start..start + filled]);
                 } else {
                     for (i, out) in out[..filled].iter_mut().enumerate() {
                         *out = a.data[start + i * a.row_stride];

@@ -23,8 +23,7 @@ fn main() {
     let mut stream = Random::new(1, Purpose::Shuffle, 0).stream();
     let mut sentence =
         |len: usize| (0..len).map(|_| 4 + stream.below(VOCAB - 4) as u32).collect::<Vec<u32>>();
-    let pairs: Vec<_> =
-        (0..SENTENCES).map(|i| (sentence(9 + i % 10), sentence(TGT_LEN))).collect();
+    let pairs: Vec<_> = (0..SENTENCES).map(|i| (sentence(9 + i % 10), sentence(TGT_LEN))).collect();
     let pairs: Vec<_> = pairs.iter().map(|(s, t)| (s.as_slice(), t.as_slice())).collect();
     let batch = Batch::new(&pairs, special).expect("a batch");
     let update = |step| {

@@ -1,1 +1,35 @@
-fn main() {}
+//! The command line of `nmt`: parse, run, exit code.
+
+mod align;
+mod average;
+mod cli;
+mod completions;
+mod console;
+mod doctor;
+mod evaluate;
+mod fetch;
+mod info;
+mod input;
+mod load;
+mod man;
+mod output;
+mod prepare;
+mod progress;
+mod render;
+mod score;
+mod search;
+mod train;
+mod translate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let console = cli.global.console();
+    match cli.run(&console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => console.report(&error),
+    }
+}

@@ -1,0 +1,338 @@
+//! An alignment as a picture: source words above, target words on the left.
+//!
+//! The picture needs nothing outside itself and follows the reader's choice of light or dark.
+
+use std::fmt::Write;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::{Matrix, right_to_left};
+
+/// Side of a cell, in pixels.
+const CELL: f32 = 26.0;
+/// Font size, and the estimated width of a letter that takes one column of a terminal.
+const FONT: f32 = 14.0;
+const LETTER: f32 = 8.4;
+/// Space around the picture, and between words and cells.
+const MARGIN: f32 = 16.0;
+const GAP: f32 = 8.0;
+/// Height of the title.
+const TITLE: f32 = 30.0;
+/// Columns of a word that are written out; the rest shows when pointed at.
+const LONGEST: usize = 32;
+/// Weights below this are not drawn.
+const FAINTEST: f32 = 0.01;
+
+/// Plain properties, no variables: image viewers outside browsers know few of them.
+const STYLE: &str = "\
+svg{font-family:system-ui,\"Noto Sans\",\"Noto Sans CJK SC\",\"Noto Sans CJK JP\",\
+\"Hiragino Sans\",\"PingFang SC\",\"Yu Gothic\",\"Microsoft YaHei\",sans-serif;font-size:14px}\
+.ground{fill:#fff}text{fill:#1f2430}.title{font-weight:600;font-size:15px}\
+.grid{stroke:#e3e6ec;fill:none}.w{fill:#2f6fdf}.l{fill:none;stroke:#c2410c;stroke-width:2}\
+@media(prefers-color-scheme:dark){.ground{fill:#14171e}text{fill:#e6e8ee}\
+.grid{stroke:#2a2f3a}.w{fill:#6aa3ff}.l{stroke:#ffb86b}}";
+
+/// Draws `matrix` as a complete SVG document.
+pub(crate) fn draw(title: &str, matrix: &Matrix<'_>) -> String {
+    let place = Place::new(title, matrix);
+    let mut out = String::new();
+    let title = escape(title);
+    write_to(
+        &mut out,
+        format_args!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" \
+             viewBox=\"0 0 {0} {1}\" role=\"img\" aria-labelledby=\"title\">\n\
+             <title id=\"title\">{title}</title>\n<style>{STYLE}</style>\n\
+             <rect class=\"ground\" width=\"{0}\" height=\"{1}\"/>\n\
+             <text class=\"title\" x=\"{MARGIN}\" y=\"{2}\">{title}</text>\n",
+            place.width,
+            place.height,
+            MARGIN + FONT
+        ),
+    );
+    write_words(&mut out, matrix, &place);
+    write_grid(&mut out, matrix, &place);
+    write_cells(&mut out, matrix, &place);
+    out.push_str("</svg>\n");
+    out
+}
+
+/// Where the map lies in the picture.
+struct Place {
+    left: f32,
+    top: f32,
+    width: f32,
+    height: f32,
+}
+
+impl Place {
+    fn new(title: &str, matrix: &Matrix<'_>) -> Self {
+        let longest = |words: &[String]| {
+            words.iter().map(|word| word.width().min(LONGEST + 1)).max().unwrap_or(0) as f32
+        };
+        // Heads are slanted by 55°: they rise by sine and lean out by cosine.
+        let (rise, lean) = (0.82 * LETTER, 0.58 * LETTER);
+        let left = MARGIN + longest(matrix.tgt) * LETTER + GAP;
+        let top = MARGIN + TITLE + longest(matrix.src) * rise + GAP;
+        let map = (matrix.src.len() as f32 * CELL, matrix.tgt.len() as f32 * CELL);
+        let overhang = matrix
+            .src
+            .iter()
+            .rev()
+            .enumerate()
+            .map(|(n, word)| word.width().min(LONGEST + 1) as f32 * lean - (n as f32 + 0.4) * CELL)
+            .fold(0.0, f32::max);
+        let width = (left + map.0 + overhang).max(MARGIN + title.width() as f32 * 9.0) + MARGIN;
+        Self { left, top, width: width.ceil(), height: (top + map.1 + MARGIN).ceil() }
+    }
+
+    /// The upper left corner of a cell.
+    fn cell(&self, src: usize, tgt: usize) -> (f32, f32) {
+        (self.left + src as f32 * CELL, self.top + tgt as f32 * CELL)
+    }
+}
+
+/// Writes the words of both axes.
+fn write_words(out: &mut String, matrix: &Matrix<'_>, place: &Place) {
+    for (idx, word) in matrix.src.iter().enumerate() {
+        let (x, y) = place.cell(idx, 0);
+        let (x, y) = (x + 0.6 * CELL, y - GAP);
+        let turn = format!(" transform=\"rotate(-55 {x} {y})\"");
+        write_word(out, word, (x, y), Edge::Left, &turn);
+    }
+    for (idx, word) in matrix.tgt.iter().enumerate() {
+        let (x, y) = place.cell(0, idx);
+        write_word(out, word, (x - GAP, y + 0.5 * CELL + 0.35 * FONT), Edge::Right, "");
+    }
+}
+
+/// Which edge of a word stands at its place.
+#[derive(Clone, Copy, PartialEq)]
+enum Edge {
+    Left,
+    Right,
+}
+
+/// Writes a word, in logical order and marked with its direction.
+fn write_word(out: &mut String, word: &str, (x, y): (f32, f32), edge: Edge, turn: &str) {
+    let rtl = right_to_left(word);
+    // `start` is where reading starts: the right edge of a word read from right to left.
+    let anchor = if (edge == Edge::Left) == rtl { "end" } else { "start" };
+    let direction = if rtl { "rtl" } else { "ltr" };
+    let shown = shorten(word);
+    let whole =
+        if shown == word { String::new() } else { format!("<title>{}</title>", escape(word)) };
+    write_to(
+        out,
+        format_args!(
+            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" direction=\"{direction}\" \
+             unicode-bidi=\"isolate\"{turn}>{}{whole}</text>\n",
+            escape(&shown)
+        ),
+    );
+}
+
+/// Writes the lines between the cells as one path.
+fn write_grid(out: &mut String, matrix: &Matrix<'_>, place: &Place) {
+    let (columns, rows) = (matrix.src.len(), matrix.tgt.len());
+    let (right, bottom) = place.cell(columns, rows);
+    out.push_str("<path class=\"grid\" d=\"");
+    for column in 0..=columns {
+        write_to(out, format_args!("M{} {}V{bottom}", place.cell(column, 0).0, place.top));
+    }
+    for row in 0..=rows {
+        write_to(out, format_args!("M{} {}H{right}", place.left, place.cell(0, row).1));
+    }
+    out.push_str("\"/>\n");
+}
+
+/// Writes the weights and the links, each with words and number for who points at it.
+fn write_cells(out: &mut String, matrix: &Matrix<'_>, place: &Place) {
+    for (row, tgt) in matrix.tgt.iter().enumerate() {
+        for (column, src) in matrix.src.iter().enumerate() {
+            let weight = matrix.weight(column, row);
+            let linked = matrix.linked(column, row);
+            if weight < FAINTEST && !linked {
+                continue;
+            }
+            let (x, y) = place.cell(column, row);
+            let tip = format!("{} → {}  {weight:.2}", escape(src), escape(tgt));
+            write_to(
+                out,
+                format_args!(
+                    "<g><title>{tip}</title><rect class=\"w\" x=\"{x}\" y=\"{y}\" \
+                     width=\"{CELL}\" height=\"{CELL}\" fill-opacity=\"{weight:.2}\"/>"
+                ),
+            );
+            if linked {
+                write_to(
+                    out,
+                    format_args!(
+                        "<rect class=\"l\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{2}\" rx=\"3\"/>",
+                        x + 2.0,
+                        y + 2.0,
+                        CELL - 4.0
+                    ),
+                );
+            }
+            out.push_str("</g>\n");
+        }
+    }
+}
+
+/// A word cut to [`LONGEST`] columns.
+fn shorten(word: &str) -> String {
+    if word.width() <= LONGEST {
+        return word.to_owned();
+    }
+    let mut kept = String::new();
+    for c in word.chars() {
+        if kept.width() >= LONGEST - 1 {
+            break;
+        }
+        kept.push(c);
+    }
+    kept + "…"
+}
+
+/// Text that may stand in an XML element or attribute. Characters that XML cannot hold at
+/// all become `�`.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Appends formatted text; writing to a string cannot fail.
+fn write_to(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a string takes any text");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::split;
+    use super::*;
+
+    /// The names of the elements of a document, in order, if it is well formed: every element
+    /// is closed, attributes are quoted, and text holds no bare `<`, `>` or `&`.
+    fn elements(document: &str) -> Result<Vec<String>, String> {
+        let (mut names, mut open) = (Vec::new(), Vec::new());
+        let mut rest = document.trim_end();
+        while !rest.is_empty() {
+            let (text, tag) = rest.split_once('<').unwrap_or((rest, ""));
+            let style = open.last().is_some_and(|name| name == "style");
+            if text.contains('>') && !style {
+                return Err(format!("bare > in {text:?}"));
+            }
+            for (at, _) in text.match_indices('&') {
+                let entity = text[at..].split_inclusive(';').next().unwrap_or("");
+                if !["&amp;", "&lt;", "&gt;", "&quot;", "&#39;"].contains(&entity) {
+                    return Err(format!("unknown entity {entity:?}"));
+                }
+            }
+            if tag.is_empty() {
+                break;
+            }
+            let (tag, after) = tag.split_once('>').ok_or("unclosed tag")?;
+            rest = after;
+            if let Some(name) = tag.strip_prefix('/') {
+                if open.pop().as_deref() != Some(name) {
+                    return Err(format!("</{name}> closes nothing"));
+                }
+                continue;
+            }
+            if tag.matches('"').count() % 2 == 1 {
+                return Err(format!("odd quotes in {tag:?}"));
+            }
+            let name = tag.split([' ', '/']).next().unwrap_or("").to_owned();
+            names.push(name.clone());
+            if !tag.ends_with('/') {
+                open.push(name);
+            }
+        }
+        if open.is_empty() { Ok(names) } else { Err(format!("{open:?} stay open")) }
+    }
+
+    #[test]
+    fn the_well_formedness_check_finds_faults() {
+        assert_eq!(elements("<a><b x=\"1\"/>&amp;</a>").unwrap(), ["a", "b"]);
+        for fault in ["<a>", "<a></b>", "<a>&</a>", "<a>></a>", "<a x=\"></a>", "<a>&x;</a>"] {
+            assert!(elements(fault).is_err(), "{fault}");
+        }
+    }
+
+    #[test]
+    fn each_visible_weight_is_a_cell_and_each_link_an_outline() {
+        let (src, tgt) = (split("the dog"), split("der Hund"));
+        let weights = [vec![0.9, 0.1], vec![0.005, 0.6]];
+        let links = [(0, 0), (1, 1)];
+        let text = draw("x", &Matrix { src: &src, tgt: &tgt, weights: &weights, links: &links });
+        assert_eq!(text.matches("class=\"w\"").count(), 3);
+        assert_eq!(text.matches("class=\"l\"").count(), 2);
+        assert!(text.contains("<title>the → der  0.90</title>"));
+    }
+
+    #[test]
+    fn words_cannot_break_out_of_the_document() {
+        let src = split("<script>alert(1)</script> a&b \"quoted\" it's");
+        let tgt = split("]]> --> \u{1b}[0m \u{ffff}");
+        let weights = vec![vec![0.25; src.len()]; tgt.len()];
+        let matrix = Matrix { src: &src, tgt: &tgt, weights: &weights, links: &[(0, 0)] };
+        let text = draw("<title> & \"title\"", &matrix);
+        let names = elements(&text).unwrap();
+        assert!(!names.contains(&"script".to_owned()), "{names:?}");
+        assert!(!text.contains(['\u{1b}', '\u{ffff}']));
+    }
+
+    #[test]
+    fn a_word_read_from_the_right_says_so() {
+        let (src, tgt) = (split("שלום"), split("مرحبا peace"));
+        let text = draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] });
+        assert!(
+            text.contains(
+                "text-anchor=\"end\" direction=\"rtl\" unicode-bidi=\"isolate\" transform"
+            )
+        );
+        assert!(
+            text.contains("text-anchor=\"start\" direction=\"rtl\" unicode-bidi=\"isolate\">مرحبا")
+        );
+        assert!(
+            text.contains("text-anchor=\"end\" direction=\"ltr\" unicode-bidi=\"isolate\">peace")
+        );
+    }
+
+    #[test]
+    fn a_very_long_word_is_cut_and_kept_as_a_tip() {
+        let word = "x".repeat(50);
+        let (src, tgt) = (vec![word.clone()], split("x"));
+        let text = draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] });
+        assert!(text.contains(&format!(">{}…<title>{word}</title>", "x".repeat(31))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_make_a_well_formed_document(
+            title in ".{0,9}",
+            src in prop::collection::vec(".{1,9}", 0..5),
+            tgt in prop::collection::vec(".{1,9}", 0..4),
+            links in prop::collection::vec((0usize..5, 0usize..4), 0..4),
+        ) {
+            let weights = vec![vec![0.2; src.len()]; tgt.len()];
+            let matrix = Matrix { src: &src, tgt: &tgt, weights: &weights, links: &links };
+            prop_assert!(elements(&draw(&title, &matrix)).is_ok());
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! `nmt translate`: text in, text out.
+
+mod session;
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io::{self, IsTerminal, Write},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Instant,
+};
+
+use serde::Serialize;
+use translate::Translation;
+
+use crate::{
+    cli::Session,
+    console::{Hint, grouped},
+    input::stream_lines,
+    load,
+    output::Output,
+    search::Search,
+};
+
+/// Translate text, one sentence per line
+///
+/// Writes one line for each line read, in the same order; an empty line stays empty.
+/// Translations go to standard output and everything else to standard error.
+///
+/// Without a file and with a terminal on both sides, asks for sentences and translates them
+/// one by one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nmt translate runs/toy/best < input.txt > output.txt
+  nmt translate runs/toy/best input.txt --beam 1 --alignment output.align
+  nmt translate runs/toy/best input.txt --nbest 5 --format jsonl
+  nmt translate runs/toy/best")]
+pub(crate) struct Translate {
+    /// Directory of a model, such as `RUN/best` of `nmt train`
+    model: PathBuf,
+
+    /// File to translate, plain or packed with gzip [default: standard input]
+    input: Option<PathBuf>,
+
+    #[command(flatten)]
+    search: Search,
+
+    /// Write to FILE [default: standard output]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    out: Option<PathBuf>,
+
+    /// Write the N best translations of each line
+    ///
+    /// As text, each is a line of its own: number of the line read, score and translation,
+    /// separated by tabs.
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Output")]
+    nbest: NonZeroUsize,
+
+    /// Write plain text, or a line of JSON with scores, tokens and alignment
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
+    format: Format,
+
+    /// Write word alignments to FILE, one line of `source-target` pairs per sentence
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    alignment: Option<PathBuf>,
+
+    /// Read up to N lines before translating them
+    ///
+    /// More make batches fuller and translating faster. With 1, each line is answered before
+    /// the next is read, as another program at the end of a pipe may expect.
+    #[arg(long, value_name = "N", default_value = "1024", help_heading = "Output")]
+    read_ahead: NonZeroUsize,
+}
+
+/// How translations are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// One line for each translation
+    Text,
+    /// One JSON object for each sentence
+    Jsonl,
+}
+
+/// A sentence with its translations, as JSON has it.
+#[derive(Serialize)]
+struct Record<'a> {
+    src: &'a str,
+    translations: &'a [Translation],
+}
+
+impl Translate {
+    /// Translates a file, a stream, or what is typed.
+    pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
+        let mut translator = load::translator(&self.model, session)?;
+        translator.config = self.search.over(&translator.config, session.seed);
+        translator.config.n_best = self.nbest;
+        let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        if self.input.is_none() && self.out.is_none() && terminal {
+            return session::run(&translator, session);
+        }
+
+        let start = Instant::now();
+        let mut tally = Tally::default();
+        let mut output = Output::open(self.out.as_deref())?;
+        let mut alignments = self.alignment.as_deref().map(Some).map(Output::open).transpose()?;
+        // The lines that were read, until their translations come.
+        let sources = RefCell::new(VecDeque::new());
+        let lines = stream_lines(self.input.as_deref())?.inspect(|line| {
+            if let Ok(line) = line {
+                sources.borrow_mut().push_back(line.clone());
+            }
+        });
+        for found in translator.translate_lines(lines, self.read_ahead) {
+            let found = found?;
+            let src = sources.borrow_mut().pop_front().unwrap_or_default();
+            tally.add(&found);
+            self.write(&mut output, &src, &found, tally.lines)?;
+            if let Some(file) = &mut alignments {
+                writeln!(file, "{}", links(&found).hint(NO_ATTENTION)?)?;
+            }
+            if tally.lines.is_multiple_of(self.read_ahead.get()) {
+                output.flush()?;
+            }
+        }
+        if let Some(file) = alignments {
+            file.finish()?;
+        }
+        output.finish()?;
+        session.console.note("done", tally.told(start));
+        Ok(())
+    }
+
+    /// Writes the translations of line `number`, counted from one.
+    fn write(
+        &self,
+        out: &mut impl Write,
+        src: &str,
+        found: &[Translation],
+        number: usize,
+    ) -> anyhow::Result<()> {
+        match self.format {
+            Format::Jsonl => {
+                serde_json::to_writer(&mut *out, &Record { src, translations: found })?;
+                writeln!(out)?;
+            }
+            Format::Text if self.nbest.get() > 1 => {
+                for Translation { score, text, .. } in found {
+                    writeln!(out, "{number}\t{score:.4}\t{text}")?;
+                }
+            }
+            Format::Text => writeln!(out, "{}", found.first().map_or("", |best| &best.text))?,
+        }
+        Ok(())
+    }
+}
+
+/// What to do with a model that aligns nothing.
+const NO_ATTENTION: &str = "only a model with attention can say what it looked at";
+
+/// The word links of the best translation.
+fn links(found: &[Translation]) -> anyhow::Result<String> {
+    let Some(best) = found.first() else {
+        return Ok(String::new());
+    };
+    let alignment = best.alignment.as_ref();
+    Ok(alignment.ok_or_else(|| anyhow::anyhow!("the model has no alignment"))?.to_string())
+}
+
+/// How much was translated.
+#[derive(Debug, Default)]
+struct Tally {
+    lines: usize,
+    tokens: usize,
+    unfinished: usize,
+}
+
+impl Tally {
+    fn add(&mut self, found: &[Translation]) {
+        self.lines += 1;
+        if let Some(best) = found.first() {
+            self.tokens += best.tokens.len();
+            self.unfinished += usize::from(!best.finished);
+        }
+    }
+
+    /// `1,014 lines · 13,871 tokens · 9.4 s · 1,476 tokens/s`.
+    fn told(&self, start: Instant) -> String {
+        let seconds = start.elapsed().as_secs_f64();
+        let [lines, tokens] = [self.lines, self.tokens].map(grouped);
+        let speed = grouped((self.tokens as f64 / seconds) as usize);
+        let mut told =
+            format!("{lines} lines · {tokens} tokens · {seconds:.1} s · {speed} tokens/s");
+        if self.unfinished > 0 {
+            told += &format!(" · {} cut off at the longest allowed length", self.unfinished);
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translation(text: &str, score: f64) -> Translation {
+        Translation { text: text.into(), score, finished: true, ..Translation::default() }
+    }
+
+    #[test]
+    fn a_tally_counts_lines_and_what_was_cut_off() {
+        let mut tally = Tally::default();
+        tally.add(&[translation("a", -1.0)]);
+        tally.add(&[Translation { finished: false, ..translation("b", -1.0) }]);
+        let told = tally.told(Instant::now());
+        assert!(told.starts_with("2 lines · 0 tokens · "), "{told}");
+        assert!(told.ends_with(" · 1 cut off at the longest allowed length"), "{told}");
+    }
+
+    #[test]
+    fn a_model_without_attention_is_an_error_only_where_links_are_asked_for() {
+        assert!(links(&[translation("a", -1.0)]).is_err());
+        assert_eq!(links(&[]).unwrap(), "");
+        let alignment = translate::Alignment { links: vec![(0, 1), (2, 0)], ..Default::default() };
+        let found = Translation { alignment: Some(alignment), ..translation("a", -1.0) };
+        assert_eq!(links(&[found]).unwrap(), "0-1 2-0");
+    }
+}

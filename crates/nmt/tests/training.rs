@@ -1,0 +1,254 @@
+//! `nmt prepare` and `nmt train` from the outside: runs that work, stop, go on, or cannot start.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command as Process, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// A small experiment: count from one number to another.
+const EXPERIMENT: &str = r#"
+[data]
+src = "en"
+tgt = "de"
+train = [{ src = "train.en", tgt = "train.de" }]
+valid = { src = "valid.en", tgt = "valid.de" }
+
+[model.rnn]
+embed_dim = 8
+dim = 8
+layers = 1
+
+[training]
+updates = 6
+batch_tokens = 200
+report_every = 2
+validate_every = 3
+"#;
+
+const WORDS: [(&str, &str); 5] =
+    [("one", "eins"), ("two", "zwei"), ("three", "drei"), ("four", "vier"), ("five", "fünf")];
+
+/// A folder with the experiment `toy.toml` and its data.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().expect("a temporary folder"));
+        let lines = |side: fn(&(&'static str, &'static str)) -> &'static str, first: usize| {
+            let line = |n: usize| {
+                let words = [n % 5, n / 5 % 5, n / 25 % 5].map(|idx| side(&WORDS[idx]));
+                words.join(" ") + "\n"
+            };
+            (first..first + 50).map(line).collect::<String>()
+        };
+        for (name, first) in [("train", 0), ("valid", 50)] {
+            place.write(&format!("{name}.en"), &lines(|pair| pair.0, first));
+            place.write(&format!("{name}.de"), &lines(|pair| pair.1, first));
+        }
+        place.write("toy.toml", EXPERIMENT);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file can be written");
+    }
+
+    /// Runs `nmt` here and returns its exit code and what it said.
+    fn nmt(&self, arguments: &str) -> (i32, String) {
+        let mut command = Command::cargo_bin("nmt").expect("the program is built");
+        let command = command.args(arguments.split_whitespace()).current_dir(self.0.path());
+        let output = command.output().expect("it starts");
+        let said = String::from_utf8(output.stderr).expect("output is UTF-8");
+        (output.status.code().unwrap_or(-1), said)
+    }
+
+    /// The same for a run that must succeed.
+    fn done(&self, arguments: &str) -> String {
+        let (code, said) = self.nmt(arguments);
+        assert_eq!(code, 0, "{said}");
+        said
+    }
+
+    /// The same for a run that must fail.
+    fn failed(&self, arguments: &str) -> String {
+        let (code, said) = self.nmt(arguments);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.starts_with("error: ") || said.contains("\nerror: "), "{said}");
+        said
+    }
+
+    fn weights(&self, model: &str) -> Vec<u8> {
+        fs::read(self.path(model).join("model.safetensors")).expect("a model")
+    }
+}
+
+#[test]
+fn a_run_leaves_models_that_translate_and_a_log() {
+    let place = Place::new();
+    let said = place.done("train toy.toml");
+    assert!(said.starts_with("data    50 pairs · "), "{said}");
+    assert!(said.contains("\ndone    runs/toy · 6 updates · "), "{said}");
+    assert!(said.contains("\nnext    nmt translate runs/toy/"), "{said}");
+    for model in ["best", "last"] {
+        place.done(&format!("translate runs/toy/{model} valid.en --out out.{model}"));
+        assert_eq!(
+            fs::read_to_string(place.path(&format!("out.{model}"))).unwrap().lines().count(),
+            50
+        );
+    }
+    let log = fs::read_to_string(place.path("runs/toy/train.log")).unwrap();
+    assert!(log.lines().count() >= 1 + 3 + 2, "{log}");
+    assert_eq!(place.done("info runs/toy").len(), 0);
+}
+
+#[test]
+fn settings_seed_and_threads_come_from_the_command_line() {
+    let place = Place::new();
+    place.done("train toy.toml --out a --set training.updates=2 --seed 1 --threads 1");
+    place.done("train toy.toml --out b --set training.updates=2 --seed 1 --threads 2");
+    place.done("train toy.toml --out c --set training.updates=2 --seed 2");
+    assert_eq!(place.weights("a/last"), place.weights("b/last"));
+    assert_ne!(place.weights("a/last"), place.weights("c/last"));
+    assert!(fs::read_to_string(place.path("c/config.toml")).unwrap().contains("seed = 2"));
+}
+
+#[test]
+fn a_run_is_neither_overwritten_nor_resumed_from_nothing() {
+    let place = Place::new();
+    place.done("train toy.toml --set training.updates=2 --out run");
+    let before = place.weights("run/last");
+    let said = place.failed("train toy.toml --out run");
+    assert!(
+        said.contains("run already holds files") && said.contains("hint: `--resume`"),
+        "{said}"
+    );
+    assert_eq!(place.weights("run/last"), before);
+    for arguments in ["train --resume --out none", "train toy.toml --resume --out none"] {
+        assert!(place.failed(arguments).contains("none holds no run to resume"));
+    }
+}
+
+#[test]
+fn a_resumed_run_ends_like_one_that_was_never_stopped() {
+    let place = Place::new();
+    place.done("train toy.toml --out whole");
+    place.done("train toy.toml --out parts --set training.updates=3");
+    let said = place.done("train --resume --out parts --set training.updates=6");
+    assert!(said.contains("resumed after update 3"), "{said}");
+    assert_eq!(place.weights("parts/last"), place.weights("whole/last"));
+}
+
+/// A program that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_saves_and_the_run_can_go_on() {
+    let place = Place::new();
+    for signal in ["INT", "TERM"] {
+        let child = Process::new(env!("CARGO_BIN_EXE_nmt"))
+            .args(["train", "toy.toml", "--set", "training.updates=1000000", "--out", signal])
+            .current_dir(place.0.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut running = Running(child);
+        let start = Instant::now();
+        let log = place.path(signal).join("train.log");
+        while fs::read_to_string(&log).unwrap_or_default().lines().count() < 3 {
+            assert!(start.elapsed() < Duration::from_secs(60), "training does not begin");
+            sleep(Duration::from_millis(20));
+        }
+        let id = running.0.id().to_string();
+        assert!(Process::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        assert_eq!(running.0.wait().unwrap().code(), Some(0));
+        let said =
+            place.done(&format!("train --resume --out {signal} --set training.max_minutes=0.0001"));
+        assert!(said.contains("resumed after update "), "{said}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_and_a_bad_value_are_shown_with_their_line() {
+    let place = Place::new();
+    place.write("bad.toml", &EXPERIMENT.replace("layers = 1", "layer = 1"));
+    let said = place.failed("train bad.toml");
+    assert!(said.contains("bad.toml: line 11, column 1") && said.contains("layers"), "{said}");
+    let said = place.failed("train toy.toml --set training.updates=0");
+    assert!(said.contains("training.updates"), "{said}");
+    assert!(place.failed("train missing.toml").contains("cannot read missing.toml"));
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn bad_data_is_named_and_nothing_is_left_behind() {
+    let place = Place::new();
+    for (file, text, complaint) in [
+        ("train.de", "eins\n", "50"),       // both counts
+        ("train.de", "", "train.de"),       // no line at all
+        ("valid.de", "eins\n", "valid.de"), // the development set too
+    ] {
+        let good = fs::read_to_string(place.path(file)).unwrap();
+        place.write(file, text);
+        let said = place.failed("train toy.toml --out run");
+        assert!(said.contains(complaint), "{file}: {said}");
+        assert!(!place.path("run/last").exists());
+        _ = fs::remove_dir_all(place.path("run"));
+        place.write(file, &good);
+    }
+    fs::remove_file(place.path("train.en")).unwrap();
+    assert!(place.failed("train toy.toml --out run").contains("cannot read train.en"));
+}
+
+#[test]
+fn prepared_data_is_clean_and_can_be_trained_on() {
+    let place = Place::new();
+    let append = |name: &str, text: &str| {
+        let old = fs::read_to_string(place.path(name)).unwrap();
+        place.write(name, &(old + text));
+    };
+    append("train.en", "one one one\n\nsame\n");
+    append("train.de", "eins eins eins\nleer\nsame\n");
+    let said = place.done("prepare toy.toml --out clean");
+    assert!(said.starts_with("kept    50 of 53 pairs\n"), "{said}");
+    for reason in [
+        "1 a side is empty, as line 52",
+        "1 seen before, as line 51",
+        "1 both sides the same, as line 53",
+    ] {
+        assert!(said.contains(reason), "{said}");
+    }
+    assert!(said.ends_with("next    nmt train clean/toy.toml\n"), "{said}");
+    assert_eq!(fs::read_to_string(place.path("clean/train.de")).unwrap().lines().count(), 50);
+    place.done("train clean/toy.toml --set training.updates=2");
+    assert!(place.failed("prepare toy.toml --out clean").contains("clean/toy.toml exists already"));
+}
+
+#[test]
+fn a_corpus_of_which_nothing_is_left_is_an_error() {
+    let place = Place::new();
+    place.write("train.en", "a\nb\n");
+    place.write("train.de", "a\nb\n");
+    let said = place.failed("prepare toy.toml --out out");
+    assert!(said.contains("both sides the same"), "{said}");
+    assert!(!place.path("out/train.de").exists() && !place.path("out/toy.toml").exists());
+    place.failed("train toy.toml --out run");
+    assert!(!place.path("run/last").exists());
+}
