@@ -17,6 +17,7 @@ use crate::{
     info::Info,
     man::Manual,
     prepare::Prepare,
+    quickstart::Quickstart,
     score::Score,
     train::Train,
     translate::Translate,
@@ -51,6 +52,7 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Quickstart(Quickstart),
     Fetch(Fetch),
     Prepare(Prepare),
     Train(Train),
@@ -122,6 +124,7 @@ impl Cli {
     pub(crate) fn run(self, console: &Console) -> anyhow::Result<()> {
         let session = || self.global.session(console);
         match self.verb {
+            Verb::Quickstart(verb) => verb.run(&session()?),
             Verb::Fetch(verb) => verb.run(console),
             Verb::Prepare(verb) => verb.run(&session()?),
             Verb::Train(verb) => verb.run(&session()?),

@@ -15,6 +15,7 @@ mod man;
 mod output;
 mod prepare;
 mod progress;
+mod quickstart;
 mod render;
 mod score;
 mod search;

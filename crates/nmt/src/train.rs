@@ -107,7 +107,7 @@ impl Train {
 }
 
 /// A flag that the first Ctrl-C or SIGTERM raises; the second one ends the program.
-fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: a raised flag ends the program, an unraised one is raised.

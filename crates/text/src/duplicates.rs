@@ -66,9 +66,8 @@ pub fn hold_out(sentences: &[&str], size: usize, pick: &mut dyn FnMut(usize) -> 
     for last in (1..order.len()).rev() {
         order.swap(last, pick(last + 1));
     }
-    order.sort_by_cached_key(|&sentence| {
-        index.matches(sentences[sentence]).filter(|&other| other != sentence).count()
-    });
+    let others = index.others(sentences);
+    order.sort_by_key(|&sentence| others[sentence]);
 
     let mut fate = vec![Fate::Train; sentences.len()];
     let mut held = 0;
@@ -100,24 +99,50 @@ struct Index(Vec<(u64, u32)>);
 
 impl Index {
     fn of(sentences: &[&str]) -> Self {
-        let mut entries: Vec<(u64, u32)> = Vec::new();
-        for (at, sentence) in (0u32..).zip(sentences) {
-            entries.extend(Keys::of(sentence).stored().map(|key| (key, at)));
-        }
-        entries.sort_unstable();
-        Self(entries)
+        Self(sorted(sentences, |keys| keys.stored().collect()))
     }
 
     /// The near-duplicates of `sentence`, itself included, one that matches in several ways
     /// several times.
     fn matches(&self, sentence: &str) -> impl Iterator<Item = usize> {
         let keys: Vec<u64> = Keys::of(sentence).sought().collect();
-        keys.into_iter().flat_map(|key| {
-            let start = self.0.partition_point(|&(other, _)| other < key);
-            let same = self.0[start..].iter().take_while(move |&&(other, _)| other == key);
-            same.map(|&(_, at)| at as usize)
-        })
+        keys.into_iter().flat_map(|key| self.with(key)).map(|&(_, at)| at as usize)
     }
+
+    /// In how many ways others match each of `sentences`, which are those of the index. Both
+    /// lists of keys are sorted, so that one walk along them replaces a search for every key.
+    fn others(&self, sentences: &[&str]) -> Vec<usize> {
+        // A sentence matches itself as a whole and with each word masked.
+        let itself = sentences.iter().map(|sentence| 1 + Keys::of(sentence).masked.len());
+        let itself: Vec<usize> = itself.collect();
+        let mut ways = vec![0; sentences.len()];
+        let mut stored = self.0.chunk_by(|a, b| a.0 == b.0).peekable();
+        for sought in sorted(sentences, |keys| keys.sought().collect()).chunk_by(|a, b| a.0 == b.0)
+        {
+            let key = sought[0].0;
+            while stored.next_if(|entries| entries[0].0 < key).is_some() {}
+            if let Some(entries) = stored.peek().filter(|entries| entries[0].0 == key) {
+                sought.iter().for_each(|&(_, at)| ways[at as usize] += entries.len());
+            }
+        }
+        ways.into_iter().zip(itself).map(|(ways, itself)| ways - itself).collect()
+    }
+
+    /// The entries of one key.
+    fn with(&self, key: u64) -> &[(u64, u32)] {
+        let from = &self.0[self.0.partition_point(|&(other, _)| other < key)..];
+        &from[..from.partition_point(|&(other, _)| other == key)]
+    }
+}
+
+/// Some keys of each of `sentences`, with its position, sorted.
+fn sorted(sentences: &[&str], keys: impl Fn(&Keys) -> Vec<u64>) -> Vec<(u64, u32)> {
+    let mut entries: Vec<(u64, u32)> = (0u32..)
+        .zip(sentences)
+        .flat_map(|(at, sentence)| keys(&Keys::of(sentence)).into_iter().map(move |key| (key, at)))
+        .collect();
+    entries.sort_unstable();
+    entries
 }
 
 /// Hashes of a sentence: whole, with each word masked, and with each word removed.
@@ -206,7 +231,9 @@ fn add(a: u64, b: u64) -> u64 {
 }
 
 fn mul(a: u64, b: u64) -> u64 {
-    (u128::from(a) * u128::from(b) % u128::from(MODULUS)) as u64
+    // 2⁶¹ is 1 modulo 2⁶¹ − 1, so the digits to this base can be added.
+    let product = u128::from(a) * u128::from(b);
+    add(product as u64 & MODULUS, (product >> 61) as u64)
 }
 
 /// The hashes of the words of `sentence`, lower-cased and without punctuation. A character of a

@@ -72,3 +72,72 @@ fn beside(path: &Path, mark: &str) -> Result<PathBuf> {
     })?;
     Ok(path.with_file_name(format!("{mark}-{}", name.to_string_lossy())))
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{ModelConfig, Special, Vocabs};
+    use text::{Tokenizer, TokenizerConfig, Tokenizers};
+
+    use super::*;
+
+    /// A model directory with initial values of some seed.
+    fn model(dir: &Path, seed: u64, rnn: &str) -> PathBuf {
+        let config: ModelConfig = toml::from_str(&format!("[rnn]\n{rnn}")).unwrap();
+        let tokenizer = Tokenizer::train(
+            &TokenizerConfig { vocab: 270, ..TokenizerConfig::default() },
+            ["to be or not to be".to_string()].into_iter(),
+        );
+        let tokenizers = Tokenizers::one(tokenizer.unwrap());
+        let vocab = tokenizers.src.vocab_size();
+        let vocabs = Vocabs { src: vocab, tgt: vocab, joint: true, ..Vocabs::default() };
+        let special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
+        let dir = dir.join(format!("model-{seed}"));
+        fs::create_dir(&dir).unwrap();
+        Model::new(&config, vocabs, special, seed, &Device::Cpu).unwrap().save(&dir).unwrap();
+        tokenizers.save(&dir).unwrap();
+        dir
+    }
+
+    fn values(dir: &Path) -> Vec<Vec<f32>> {
+        let model = Model::open(dir, &Device::Cpu).unwrap();
+        let values = |var: &candle_core::Var| var.flatten_all()?.to_vec1::<f32>();
+        model.parameters().iter().map(|(_, var)| values(var).unwrap()).collect()
+    }
+
+    const SMALL: &str = "dim = 4\nembed_dim = 3\nlayers = 1";
+
+    #[test]
+    fn each_number_is_the_mean_of_its_namesakes() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = [1, 2, 3].map(|seed| model(dir.path(), seed, SMALL));
+        let out = dir.path().join("mean");
+        average(&dirs, &out, "the card").unwrap();
+        average(&dirs, &out, "another card").unwrap(); // in place of the first
+        let all = dirs.each_ref().map(|dir| values(dir));
+        for (p, means) in values(&out).iter().enumerate() {
+            for (i, mean) in means.iter().enumerate() {
+                let sum: f64 = all.iter().map(|values| f64::from(values[p][i])).sum();
+                assert_eq!(*mean, (sum / 3.0) as f32);
+            }
+        }
+        assert_eq!(fs::read_to_string(out.join("README.md")).unwrap(), "another card");
+        assert!(Tokenizers::open(&out).is_ok() && SearchConfig::open(&out).is_ok());
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["mean", "model-1", "model-2", "model-3"]);
+    }
+
+    #[test]
+    fn different_models_have_no_mean_and_nothing_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = [model(dir.path(), 1, SMALL), model(dir.path(), 2, "dim = 4\nlayers = 2")];
+        let out = dir.path().join("mean");
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("README.md"), "as it was").unwrap();
+        assert!(average(&dirs, &out, "").is_err());
+        assert!(average(&[], &out, "").is_err());
+        assert_eq!(fs::read_to_string(out.join("README.md")).unwrap(), "as it was");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+}

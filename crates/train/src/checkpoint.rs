@@ -72,7 +72,6 @@ impl Checkpoints {
     /// The checkpoints of the run in `run`. Removes what a killed process left half-written.
     pub(crate) fn open(run: &Path) -> Result<Self> {
         let dir = run.join("checkpoints");
-        fs::create_dir_all(&dir).map_err(|source| Error::write(&dir, source))?;
         for entry in list(&dir)? {
             let path = dir.join(&entry);
             match entry.strip_prefix(REPLACED) {
@@ -100,7 +99,7 @@ impl Checkpoints {
         if partial.exists() {
             remove(&partial)?;
         }
-        let written = fs::create_dir(&partial)
+        let written = fs::create_dir_all(&partial)
             .map_err(|source| Error::write(&partial, source))
             .and_then(|()| write(&partial))
             .and_then(|()| complete(&partial, kind, state));
@@ -284,10 +283,13 @@ fn link(run: &Path, link: &str, step: u64) -> Result<()> {
     sync_dir(run)
 }
 
-/// The names in a folder.
+/// The names in a folder; none if there is no such folder.
 fn list(dir: &Path) -> Result<Vec<String>> {
     let failed = |source| Error::read(dir, source);
-    let entries = fs::read_dir(dir).map_err(failed)?;
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
     entries
         .map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned()))
         .collect()

@@ -321,5 +321,8 @@ fn data_that_cannot_be_used_is_an_error_before_training_begins() -> Result<(), A
     let (dir, experiment) = toy(&["search.max_src_len=3"]);
     let error = run(&experiment, &dir.path().join("run"), Start::New, None).0.unwrap_err();
     assert!(error.to_string().contains(" of the development set has "), "{error}");
+    // Nothing has begun, so the directory is free for another try.
+    let (_data, better) = toy(&["training.updates=1"]);
+    run(&better, &dir.path().join("run"), Start::New, None).0?;
     Ok(())
 }
