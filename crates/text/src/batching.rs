@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// target tokens alone, this is the rule of `--max-tokens` and `batch_type: tokens` elsewhere,
 /// for the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct BatchConfig {
     /// The most target tokens, padding included.
     pub tokens: NonZeroUsize,
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_table_is_read_and_mistakes_are_named() {
         let parse = |json: &str| serde_json::from_str::<BatchConfig>(json);
-        let read = parse(r#"{"tokens": 4096, "src-tokens": 5000, "max-sentences": 256}"#).unwrap();
+        let read = parse(r#"{"tokens": 4096, "src_tokens": 5000, "max_sentences": 256}"#).unwrap();
         assert_eq!(read, config(4096, Some(5000), Some(256)));
         assert_eq!(parse(r#"{"tokens": 4096}"#).unwrap(), config(4096, None, None));
         assert!(parse(r#"{"tokens": 0}"#).is_err());

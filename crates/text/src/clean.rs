@@ -16,7 +16,7 @@ use crate::{
 
 /// What a pair of sentences must be like to be kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct CleanConfig {
     /// What is evened out in a text before anything is checked; the result is what is kept.
     pub normalize: Normalize,
@@ -284,13 +284,13 @@ mod tests {
         let parse = |json: &str| serde_json::from_str::<CleanConfig>(json);
         assert_eq!(parse("{}").unwrap(), CleanConfig::default());
         let read =
-            parse(r#"{"max-words": 50, "max-ratio": 3, "normalize": {"nfc": false}}"#).unwrap();
+            parse(r#"{"max_words": 50, "max_ratio": 3, "normalize": {"nfc": false}}"#).unwrap();
         assert_eq!((read.max_words.get(), read.max_ratio.get()), (50, 3.0));
         assert_eq!(read.normalize, Normalize { nfc: false, spaces: true });
         for (bad, expected) in [
-            (r#"{"max-ratio": 0.5}"#, "at least 1, got 0.5"),
+            (r#"{"max_ratio": 0.5}"#, "at least 1, got 0.5"),
             (r#"{"min-words": 0}"#, "nonzero"),
-            (r#"{"max-word": 5}"#, "`max-words`"),
+            (r#"{"max_word": 5}"#, "`max_words`"),
         ] {
             let error = parse(bad).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

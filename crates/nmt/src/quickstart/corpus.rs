@@ -66,7 +66,11 @@ impl Split {
 /// All pairs of the corpus.
 fn pairs() -> text::Result<Vec<Pair>> {
     let lines = Lines::new(Path::new("tatoeba-en-es.tsv.gz"), CORPUS)?;
-    Pairs::of_table(lines, Columns { src: NonZeroUsize::MIN, tgt: NonZeroUsize::MIN.saturating_add(1) }).collect()
+    Pairs::of_table(
+        lines,
+        Columns { src: NonZeroUsize::MIN, tgt: NonZeroUsize::MIN.saturating_add(1) },
+    )
+    .collect()
 }
 
 #[cfg(test)]

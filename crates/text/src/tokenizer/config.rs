@@ -9,7 +9,7 @@ const BYTES: usize = 256;
 
 /// How to learn a tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct TokenizerConfig {
     /// How text is cut into subwords.
     pub kind: TokenizerKind,
