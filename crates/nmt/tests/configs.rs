@@ -9,10 +9,16 @@ use train::Experiment;
 /// All experiment files, by name.
 fn experiments() -> BTreeMap<String, Experiment> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
-    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(dir).expect("the folder of experiments");
+    let paths = entries.map(|entry| entry.expect("a folder can be listed").path());
     let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
-    files.map(|path| (name(&path), Experiment::load(&path, &[]).unwrap())).collect()
+    files
+        .map(|path| {
+            let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+            let experiment = Experiment::load(&path, &[]);
+            (name, experiment.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        })
+        .collect()
 }
 
 fn network(experiment: &Experiment) -> &RnnConfig {
