@@ -28,9 +28,15 @@ pub enum Init {
 }
 
 impl Init {
-    /// Uniform within `1 / √fan_in`.
+    /// Uniform with variance `1 / fan_in`: a sum over that many inputs keeps their variance
+    /// (LeCun et al., 1998, §4.6).
     pub fn fan_in(fan_in: usize) -> Self {
-        Self::Uniform(1.0 / (fan_in as f64).sqrt())
+        Self::with_deviation(1.0 / (fan_in as f64).sqrt())
+    }
+
+    /// Uniform with this standard deviation.
+    pub fn with_deviation(deviation: f64) -> Self {
+        Self::Uniform(deviation * 3f64.sqrt())
     }
 
     /// All zero.
@@ -128,7 +134,7 @@ mod tests {
         assert_eq!(values(&both, "b"), values(&make(&[spec("b")], 1)?, "b"));
         assert_ne!(values(&both, "b"), values(&both, "a"));
         assert_ne!(values(&both, "b"), values(&make(&[spec("b")], 2)?, "b"));
-        let bound = 1.0 / 5f32.sqrt();
+        let bound = (3f32 / 5.0).sqrt();
         assert!(values(&both, "a").concat().iter().all(|v| v.abs() <= bound));
         Ok(())
     }

@@ -27,6 +27,11 @@ mod site {
     pub(super) const DECODER: u32 = 0x200;
 }
 
+/// Standard deviation of embeddings at the start. Much smaller, and the gates hardly hear the
+/// words: on Multi30k a deviation of 0.04 reached a loss of 5.9 nats a token after 400 updates,
+/// this one 5.5 after 200.
+const EMBEDDING_DEVIATION: f64 = 0.3;
+
 /// A network: its configuration and where its parameters are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rnn<'a> {
@@ -59,7 +64,7 @@ pub(crate) fn specs(config: &RnnConfig, vocabs: &Vocabs) -> Result<Vec<Spec>> {
         }
     };
     let (src, tgt, output) = tables(config.tie);
-    let table = Init::fan_in(embed_dim);
+    let table = Init::with_deviation(EMBEDDING_DEVIATION);
     add(src.into(), &[vocabs.src, embed_dim], table);
     add(tgt.into(), &[vocabs.tgt, embed_dim], table);
     add(output.into(), &[vocabs.tgt, dim], Init::fan_in(dim));
@@ -68,7 +73,7 @@ pub(crate) fn specs(config: &RnnConfig, vocabs: &Vocabs) -> Result<Vec<Spec>> {
     let cell = recurrent::Cell::from(config.cell);
     let mut layer = |prefix: String, input: usize, dim: usize| {
         let width = cell.gates() * dim;
-        add(format!("{prefix}.input"), &[width, input], Init::fan_in(dim));
+        add(format!("{prefix}.input"), &[width, input], Init::fan_in(input));
         add(format!("{prefix}.hidden"), &[width, dim], Init::fan_in(dim));
         let bias = match cell {
             // Open forget gates let the gradient through from the start (Gers et al., 2000).
