@@ -60,7 +60,7 @@ pub fn apply<T: Real, O: Operation<T>>(operation: O, inputs: &[&Tensor]) -> Resu
     let slots: Slots = Arc::new(Mutex::new(vec![None; inputs.len()]));
     let mut chain = Tensor::zeros(1, T::DTYPE, &Device::Cpu)?;
     for (index, input) in inputs.iter().enumerate() {
-        chain = chain.apply_op2(*input, Link { slots: slots.clone(), index })?;
+        chain = chain.apply_op2(input, Link { slots: slots.clone(), index })?;
     }
     let inputs = inputs.iter().map(|t| (*t).clone()).collect();
     chain.apply_op1(Body { operation, inputs, slots, saved: Mutex::new(None) })

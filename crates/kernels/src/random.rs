@@ -80,6 +80,7 @@ pub struct Lanes(Random);
 impl Lanes {
     /// Blocks `first` to `first + 15`: `words[w][lane]` is word `w` of block `first + lane`.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // a lane is the same place in several arrays
     pub fn words(&self, first: u32) -> [[u32; 16]; 4] {
         let mut counter = [[0u32; 16]; 4];
         let [_, site, step, tail] = self.0.counter(0);

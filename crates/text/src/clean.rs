@@ -174,7 +174,7 @@ impl CleanConfig {
 
 /// A number that differs between pairs; no text holds the NUL byte between the sides.
 fn key(pair: &Pair) -> u64 {
-    Hash::new().add(pair.src.as_bytes()).add(&[0]).add(pair.tgt.as_bytes()).finish()
+    Hash::new().with(pair.src.as_bytes()).with(&[0]).with(pair.tgt.as_bytes()).finish()
 }
 
 #[cfg(test)]

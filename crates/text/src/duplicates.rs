@@ -219,11 +219,11 @@ impl Keys {
 
 /// Tells apart rows of different length that have the same polynomial.
 fn row(n: usize, value: u64) -> u64 {
-    Hash::new().add(&(n as u64).to_le_bytes()).add(&value.to_le_bytes()).finish()
+    Hash::new().with(&(n as u64).to_le_bytes()).with(&value.to_le_bytes()).finish()
 }
 
 fn key(kind: Kind, row: u64) -> u64 {
-    Hash::new().add(&[kind as u8]).add(&row.to_le_bytes()).finish()
+    Hash::new().with(&[kind as u8]).with(&row.to_le_bytes()).finish()
 }
 
 fn add(a: u64, b: u64) -> u64 {
@@ -243,7 +243,7 @@ fn comparable(sentence: &str) -> Vec<u64> {
     let mut word = String::new();
     let mut end = |word: &mut String| {
         if !word.is_empty() {
-            words.push(Hash::new().add(word.as_bytes()).finish() % MODULUS);
+            words.push(Hash::new().with(word.as_bytes()).finish() % MODULUS);
             word.clear();
         }
     };

@@ -23,7 +23,7 @@ impl Hash {
     }
 
     /// Adds `bytes`. Parts are not kept apart: add a separator where that matters.
-    pub fn add(mut self, bytes: &[u8]) -> Self {
+    pub fn with(mut self, bytes: &[u8]) -> Self {
         for &byte in bytes {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(PRIME);
         }
@@ -47,16 +47,16 @@ mod tests {
     #[test]
     fn the_fold_is_fnv_1a() {
         assert_eq!(Hash::new().0, 0xcbf2_9ce4_8422_2325);
-        assert_eq!(Hash::new().add(b"a").0, 0xaf63_dc4c_8601_ec8c);
-        assert_eq!(Hash::new().add(b"foo").add(b"bar").0, 0x8594_4171_f739_67e8);
+        assert_eq!(Hash::new().with(b"a").0, 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(Hash::new().with(b"foo").with(b"bar").0, 0x8594_4171_f739_67e8);
     }
 
     #[test]
     fn one_changed_bit_changes_about_half_of_the_result() {
         let changed: u32 = (0..64u32)
             .map(|bit| {
-                let a = Hash::new().add(&7u64.to_le_bytes()).finish();
-                let b = Hash::new().add(&(7u64 ^ (1 << bit)).to_le_bytes()).finish();
+                let a = Hash::new().with(&7u64.to_le_bytes()).finish();
+                let b = Hash::new().with(&(7u64 ^ (1 << bit)).to_le_bytes()).finish();
                 (a ^ b).count_ones()
             })
             .sum();

@@ -160,8 +160,8 @@ impl Tokenizer {
             ModelWrapper::Unigram(_) => b"unigram",
             _ => b"bpe",
         };
-        let hash = self.pieces.iter().fold(Hash::new().add(kind), |hash, piece| {
-            hash.add(&(piece.len() as u64).to_le_bytes()).add(piece)
+        let hash = self.pieces.iter().fold(Hash::new().with(kind), |hash, piece| {
+            hash.with(&(piece.len() as u64).to_le_bytes()).with(piece)
         });
         format!("{:016x}", hash.finish())
     }

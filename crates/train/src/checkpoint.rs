@@ -259,7 +259,7 @@ fn sum(path: &Path) -> io::Result<Sum> {
         match file.read(&mut buffer)? {
             0 => return Ok(Sum { bytes, hash: format!("{:016x}", hash.finish()) }),
             n => {
-                hash = hash.add(&buffer[..n]);
+                hash = hash.with(&buffer[..n]);
                 bytes += n as u64;
             }
         }

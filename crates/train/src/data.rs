@@ -73,9 +73,9 @@ impl Data {
             for side in [&pairs.src, &pairs.tgt] {
                 for i in 0..side.ends.len() {
                     let sentence = side.get(i);
-                    hash = hash.add(&(sentence.len() as u64).to_le_bytes());
+                    hash = hash.with(&(sentence.len() as u64).to_le_bytes());
                     for id in sentence {
-                        hash = hash.add(&id.to_le_bytes());
+                        hash = hash.with(&id.to_le_bytes());
                     }
                 }
             }

@@ -330,7 +330,7 @@ impl<T: Real> Operation<T> for Decoder {
 
     fn forward(&self, inputs: &[&[T]]) -> candle_core::Result<Output<T, Self::Saved>> {
         let inputs = self.inputs(inputs);
-        let (values, saved) = self.run_forward(&inputs).map_err(|e| candle_core::Error::wrap(e))?;
+        let (values, saved) = self.run_forward(&inputs).map_err(candle_core::Error::wrap)?;
         Ok(Output { values, shape: (self.rows.len(), self.shape.dim).into(), saved })
     }
 
@@ -342,6 +342,6 @@ impl<T: Real> Operation<T> for Decoder {
         grad: &[T],
     ) -> candle_core::Result<Vec<Vec<T>>> {
         let inputs = self.inputs(inputs);
-        self.run_backward(&inputs, output, saved, grad).map_err(|e| candle_core::Error::wrap(e))
+        self.run_backward(&inputs, output, saved, grad).map_err(candle_core::Error::wrap)
     }
 }
