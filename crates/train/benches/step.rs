@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Var};
 use kernels::{Mode, Purpose, Random};
 use model::{Batch, Model, ModelConfig, RnnConfig, Special, Vocabs};
-use train::{Gradients, Optimizer, clip_factor, config::{AdamConfig, OptimizerConfig}};
+use train::{
+    Gradients, Optimizer, clip_factor,
+    config::{AdamConfig, OptimizerConfig},
+};
 
 const VOCAB: usize = 8_000;
 const SENTENCES: usize = 256;
@@ -28,7 +31,7 @@ fn main() {
     let parameters: Vec<(String, Var)> =
         model.parameters().iter().map(|(name, var)| (name.to_owned(), var.clone())).collect();
     let adam = OptimizerConfig::Adam(AdamConfig::default());
-    let mut optimizer = Optimizer::new(&adam, &parameters).expect("an optimizer");
+    let mut optimizer = Optimizer::<f32>::new(&adam, &parameters).expect("an optimizer");
     let mut gradients = Gradients::new(parameters);
     let batch = batch();
     let mut update = |step| {
