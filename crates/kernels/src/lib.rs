@@ -1,4 +1,25 @@
 //! Fused, differentiable tensor operations on Candle's tape, and the loops they are made of.
+//!
+//! | operation | what it computes | types | backward | bench |
+//! |---|---|---|---|---|
+//! | [`recurrent`](recurrent::recurrent) | an LSTM or GRU layer over packed sentences | `f32`, `f64` | yes | `model` `rnn` |
+//! | [`cross_entropy`](cross_entropy::cross_entropy) | projection and label-smoothed loss, a chunk of logits at a time | `f32`, `f64` | yes | `model` `rnn` |
+//! | [`linear`](linear::linear) | `x Wᵀ + b`, with or without tanh | `f32`, `f64` | yes | `matmul` |
+//! | [`embedding`](embedding::embedding) | rows of a table | `f32`, `f64` | yes | |
+//! | [`dropout`](dropout::dropout) | dropout with a computed mask | `f32`, `f64` | yes | |
+//!
+//! All run on the CPU, on any number of threads, with bits that do not depend on it. The plain
+//! definitions beside them ([`recurrent::reference`], [`cross_entropy::reference`],
+//! [`matmul::reference`]) run on any device.
+//!
+//! | part | what it is for |
+//! |---|---|
+//! | [`matmul`] | matrix products in one fixed order of summation |
+//! | [`operation`] | operations with any number of inputs on Candle's tape |
+//! | [`random`] | random numbers that can be replayed; [`Mode`] |
+//! | [`slices`], [`simd`] | loops, compiled for each instruction set |
+//! | [`storage`] | tensors as slices |
+//! | [`gradient`] | finite differences, for tests |
 
 pub mod cross_entropy;
 pub mod dropout;
