@@ -69,6 +69,11 @@ impl Console {
         _ = writeln!(io::stderr().lock(), "{label} {text}");
     }
 
+    /// Says a whole line, as it is.
+    pub(crate) fn say(&self, line: &str) {
+        _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
     fn line(&self, label: &str, text: impl Display) {
         let label = self.emphasis(&format!("{label:LABEL$}"), "2");
         _ = writeln!(io::stderr().lock(), "{label}{text}");
@@ -153,8 +158,11 @@ pub(crate) fn threads_in_words(threads: usize) -> String {
 /// Whether the reader of standard output, such as `head`, has closed it.
 fn closed_pipe(error: &anyhow::Error) -> bool {
     causes(error).any(|cause| {
-        let io = cause.downcast_ref::<io::Error>();
-        io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        // JSON does not name the error of its writer as the cause, only its kind.
+        let json = cause.downcast_ref::<serde_json::Error>();
+        let kind = io.or_else(|| json.and_then(serde_json::Error::io_error_kind));
+        kind == Some(io::ErrorKind::BrokenPipe)
     })
 }
 

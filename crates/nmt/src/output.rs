@@ -5,12 +5,15 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context;
-
-/// Standard output, or a file under construction.
+/// Standard output, or a file under construction. Errors say which.
 #[derive(Debug)]
-pub(crate) enum Output {
-    /// Standard output.
+pub(crate) struct Output {
+    name: String,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
     Stdout(BufWriter<StdoutLock<'static>>),
     /// A file that gets its name in [`Output::finish`].
     File(text::output::Output),
@@ -19,33 +22,42 @@ pub(crate) enum Output {
 impl Output {
     /// Opens standard output, or starts the file `path`.
     pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        match path {
-            None => Ok(Self::Stdout(BufWriter::new(io::stdout().lock()))),
-            Some(path) => Ok(Self::File(text::output::Output::create(path)?)),
-        }
+        let Some(path) = path else {
+            let sink = Sink::Stdout(BufWriter::new(io::stdout().lock()));
+            return Ok(Self { name: "standard output".into(), sink });
+        };
+        let sink = Sink::File(text::output::Output::create(path)?);
+        Ok(Self { name: path.display().to_string(), sink })
     }
 
     /// Writes what is left, and gives a file its name.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
-        match self {
-            Self::Stdout(mut out) => out.flush().context("cannot write to standard output"),
-            Self::File(file) => Ok(file.finish()?),
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        match self.sink {
+            Sink::Stdout(_) => Ok(self.flush()?),
+            Sink::File(file) => Ok(file.finish()?),
         }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Stdout(out) => out.write(bytes),
-            Self::File(file) => file.write(bytes),
-        }
+        let written = match &mut self.sink {
+            Sink::Stdout(out) => out.write(bytes),
+            Sink::File(file) => file.write(bytes),
+        };
+        written.map_err(|source| named(&self.name, source))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Stdout(out) => out.flush(),
-            Self::File(file) => file.flush(),
-        }
+        let flushed = match &mut self.sink {
+            Sink::Stdout(out) => out.flush(),
+            Sink::File(file) => file.flush(),
+        };
+        flushed.map_err(|source| named(&self.name, source))
     }
+}
+
+/// The same error, with what could not be written: the system does not say it.
+fn named(name: &str, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), format!("cannot write to {name}: {source}"))
 }

@@ -57,19 +57,21 @@ impl Prepare {
         let name = self.config.file_stem().unwrap_or_default();
         let dir = self.out.unwrap_or_else(|| Path::new("prepared").join(name));
         let file = dir.join(name).with_extension("toml");
-        if file.exists() {
-            return Err(anyhow::anyhow!("{} exists already", file.display()))
+        let src = dir.join(format!("train.{}", experiment.data.src));
+        let tgt = dir.join(format!("train.{}", experiment.data.tgt));
+        // The corpus itself may lie there under such a name.
+        if let Some(found) = [&file, &src, &tgt].into_iter().find(|path| path.exists()) {
+            return Err(anyhow::anyhow!("{} exists already", found.display()))
                 .hint("choose another directory with `--out`, or remove the file");
         }
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
 
-        let src = dir.join(format!("train.{}", experiment.data.src));
-        let tgt = dir.join(format!("train.{}", experiment.data.tgt));
         let report = clean(&experiment, &src, &tgt)?;
         tell(console, &report);
         if let Tokenizer::Learn(how) = &experiment.tokenizer {
             console.note("learning", "the tokenizer");
-            let tokenizers = learn(&src, &tgt, |src, tgt| Tokenizers::train(how, src, tgt))?;
+            let mut tokenizers = learn(&src, &tgt, |src, tgt| Tokenizers::train(how, src, tgt))?;
+            tokenizers.normalize = experiment.data.clean.normalize;
             tokenizers.save(&dir)?;
             let (src, tgt) = (tokenizers.src.vocab_size(), tokenizers.tgt.vocab_size());
             let kind = if tokenizers.joint() { "joint" } else { "separate" };

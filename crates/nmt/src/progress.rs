@@ -46,7 +46,7 @@ impl<'a> Progress<'a> {
             lines.extend(details(event));
         }
         if !lines.is_empty() && self.console.verbosity() > Verbosity::Quiet {
-            self.above(|_| lines.iter().for_each(|line| eprintln!("{line}")));
+            self.above(|console| lines.iter().for_each(|line| console.say(line)));
         }
         match event {
             Event::Preparing(what) => self.tell(what.to_string()),

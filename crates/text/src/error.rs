@@ -122,6 +122,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A file that should say what is evened out in text and does not.
+    #[error("{path} does not say how text is normalised: {reason}")]
+    NotNormalize {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A vocabulary with no room for every byte and every special token.
     #[error(
         "a vocabulary of {found} entries is too small: {needed} are needed for the special \

@@ -1,13 +1,25 @@
 //! Unicode form, white space, and characters that do not belong into text.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fs::File, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
+use crate::{
+    Error, Result,
+    output::{Output, Written},
+};
+
+/// The file beside tokenizers that says what text is like for them.
+const FILE: &str = "normalize.json";
+
+/// Bytes of [`FILE`] that are read at most.
+const LARGEST_FILE: u64 = 1 << 16;
+
 /// Which differences that no reader sees are removed from a text.
 ///
-/// What a model was trained with, it must be used with: keep this beside the model.
+/// What a model was trained with, it must be used with:
+/// [`Tokenizers`](crate::Tokenizers) keep it beside the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Normalize {
@@ -25,6 +37,33 @@ impl Default for Normalize {
 }
 
 impl Normalize {
+    /// Text as it is.
+    pub const NOTHING: Self = Self { nfc: false, spaces: false };
+
+    /// Reads `normalize.json` of a folder; [`NOTHING`](Self::NOTHING) where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::NotNormalize`] if the file holds something else.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            return Ok(Self::NOTHING);
+        }
+        let mut content = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut content))
+            .map_err(|source| Error::Read { path: path.clone(), source })?;
+        serde_json::from_slice(&content)
+            .map_err(|error| Error::NotNormalize { path, reason: error.to_string() })
+    }
+
+    /// What [`open`](Self::open) reads, safe on the disk but still without its name.
+    pub(crate) fn written(&self, dir: &Path) -> Result<Written> {
+        let mut output = Output::create(&dir.join(FILE))?;
+        output.line(&format!("{{\"nfc\": {}, \"spaces\": {}}}", self.nfc, self.spaces))?;
+        output.written()
+    }
+
     /// `text` without the differences. Applied twice, it does no more than applied once.
     pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);

@@ -43,14 +43,21 @@ impl Data {
         observer: &mut dyn FnMut(&Event),
     ) -> Result<Self> {
         let config = &experiment.data;
-        let tokenizers = match (tokenizers, &experiment.tokenizer) {
+        let mut tokenizers = match (tokenizers, &experiment.tokenizer) {
             (Some(tokenizers), _) => tokenizers,
             (None, Tokenizer::Open(open)) => Tokenizers::open(&open.dir)?,
             (None, Tokenizer::Learn(learn)) => {
                 observer(&Event::Preparing(Preparation::Tokenizer));
-                learn_tokenizers(config, learn)?
+                match learn_tokenizers(config, learn) {
+                    Err(Error::Text(text::Error::NoTrainingText)) => {
+                        return Err(nothing_to_learn_from(config));
+                    }
+                    learned => learned?,
+                }
             }
         };
+        // What the corpus is cleaned with, the model must be used with.
+        tokenizers.normalize = config.clean.normalize;
         observer(&Event::Preparing(Preparation::Data));
         let most = experiment.training.batch_tokens.get() - 1; // the end is a token as well
         let (train, dropped) = training_pairs(config, &tokenizers, most)?;
@@ -167,10 +174,11 @@ impl IdPairs {
         self.src.get(i).len().max(self.tgt.get(i).len())
     }
 
-    /// Appends pairs of which no side is longer than `max_len` tokens; how many are.
+    /// Appends pairs, normalised, of which no side is longer than `max_len` tokens; how many are.
     fn extend(&mut self, pairs: &[Pair], tokenizers: &Tokenizers, max_len: usize) -> Result<usize> {
-        let src: Vec<&str> = pairs.iter().map(|pair| pair.src.as_str()).collect();
-        let tgt: Vec<&str> = pairs.iter().map(|pair| pair.tgt.as_str()).collect();
+        let normalize = tokenizers.normalize;
+        let src: Vec<_> = pairs.iter().map(|pair| normalize.apply(&pair.src)).collect();
+        let tgt: Vec<_> = pairs.iter().map(|pair| normalize.apply(&pair.tgt)).collect();
         let (src, tgt) = (tokenizers.src.encode_all(&src)?, tokenizers.tgt.encode_all(&tgt)?);
         let mut too_long = 0;
         for (src, tgt) in src.iter().zip(&tgt) {
@@ -207,9 +215,27 @@ fn training_pairs(
         dropped.insert(format!("longer than {max_len} tokens"), too_long);
     }
     if pairs.len() == 0 {
-        return Err(Error::NothingLeft { dropped: dropped.into_iter().collect() });
+        return Err(nothing_left(config, dropped));
     }
     Ok((pairs, dropped))
+}
+
+/// Why there is no text for a tokenizer: what was wrong with every single pair.
+fn nothing_to_learn_from(config: &Config) -> Error {
+    let mut cleaned = Cleaned::new(config);
+    match cleaned.by_ref().find_map(Result::err) {
+        Some(error) => error,
+        None => nothing_left(config, cleaned.dropped),
+    }
+}
+
+fn nothing_left(config: &Config, dropped: Dropped) -> Error {
+    let path = |files: &CorpusFiles| match files {
+        CorpusFiles::Lines { src, .. } => src.clone(),
+        CorpusFiles::Tsv { tsv, .. } => tsv.clone(),
+    };
+    let corpora = config.train.iter().map(path).collect();
+    Error::NothingLeft { corpora, dropped: dropped.into_iter().collect() }
 }
 
 /// Counts of pairs that are left out, by reason.

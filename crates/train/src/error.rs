@@ -94,8 +94,10 @@ pub enum Error {
     Text(#[from] text::Error),
 
     /// Nothing is left to train on.
-    #[error("no training pair is left: {}", reasons(dropped))]
+    #[error("no training pair of {} is left: {}", names(corpora), reasons(dropped))]
     NothingLeft {
+        /// The corpora: the file of the source, or the table.
+        corpora: Vec<PathBuf>,
         /// Why pairs were left out, with their counts.
         dropped: Vec<(String, usize)>,
     },
@@ -192,6 +194,10 @@ impl Error {
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
         Self::Write { path: path.into(), source }
     }
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn reasons(dropped: &[(String, usize)]) -> String {

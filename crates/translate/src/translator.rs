@@ -53,7 +53,8 @@ impl<M: EncoderDecoder> Translator<M> {
 
     /// Translates lines: for each, in the order of the lines, its best translations, best first.
     ///
-    /// A line that is empty or white space only has one translation, the empty one. Lines are
+    /// Lines are normalised as the tokenizers say; alignments refer to the normalised line. One
+    /// that is empty or white space only has one translation, the empty one. Lines are
     /// sorted by length into batches of at most [`SearchConfig::batch_tokens`] tokens; a result
     /// does not depend on what else is in its batch.
     ///
@@ -92,7 +93,8 @@ impl<M: EncoderDecoder> Translator<M> {
     }
 
     /// Says what the model thinks of given pairs of source and translation: log-probabilities
-    /// and alignment, one for each pair in the order of the pairs.
+    /// and alignment, one for each pair in the order of the pairs. Both sides are normalised as
+    /// the tokenizers say; text and alignment are those of the normalised pair.
     ///
     /// # Errors
     /// [`Error::TooLong`] if a line has too many tokens; otherwise what [`score`](score()) says.
@@ -159,12 +161,13 @@ impl<M: EncoderDecoder> Translator<M> {
             let encoding = Encoding { ids: Vec::new(), spans: Vec::new() };
             return Ok(Tokenized { text: String::new(), encoding });
         }
-        let encoding = tokenizer.encode(text)?;
+        let text = self.tokenizers.normalize.apply(text);
+        let encoding = tokenizer.encode(&text)?;
         let (found, limit) = (encoding.ids.len(), self.config.max_src_len.get());
         if found > limit {
             return Err(Error::TooLong { line, found, limit });
         }
-        Ok(Tokenized { text: text.to_owned(), encoding })
+        Ok(Tokenized { text: text.into_owned(), encoding })
     }
 
     fn context(&self) -> Context<'_> {

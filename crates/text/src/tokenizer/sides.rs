@@ -1,9 +1,9 @@
-//! The tokenizers of both languages, in one folder.
+//! The tokenizers of both languages, and how text is evened out for them, in one folder.
 
 use std::{fs, io, path::Path, sync::Arc};
 
 use super::{Tokenizer, TokenizerConfig};
-use crate::{Error, Result, output::Output};
+use crate::{Error, Normalize, Result, output::Output};
 
 const JOINT: &str = "tokenizer.json";
 const SRC: &str = "tokenizer.src.json";
@@ -16,11 +16,15 @@ pub struct Tokenizers {
     pub src: Arc<Tokenizer>,
     /// For the target; the same as the source's if they are joint.
     pub tgt: Arc<Tokenizer>,
+    /// What is evened out in a text before it becomes ids. The tokenizers do not do it: whoever
+    /// encodes does, as positions then count in the evened text.
+    pub normalize: Normalize,
 }
 
 impl Tokenizers {
     /// Learns what `config` asks for: one tokenizer from the lines of both sides, or one from
-    /// each.
+    /// each. The lines are taken as they are, and so is text later, unless
+    /// [`normalize`](Self::normalize) is set.
     ///
     /// # Errors
     /// As [`Tokenizer::train`].
@@ -33,13 +37,17 @@ impl Tokenizers {
             return Ok(Self::one(Tokenizer::train(config, src.chain(tgt))?));
         }
         let src = Arc::new(Tokenizer::train(config, src)?);
-        Ok(Self { src, tgt: Arc::new(Tokenizer::train(config, tgt)?) })
+        Ok(Self::two(src, Arc::new(Tokenizer::train(config, tgt)?)))
     }
 
-    /// One tokenizer for both sides.
+    /// One tokenizer for both sides, and text as it is.
     pub fn one(tokenizer: Tokenizer) -> Self {
         let src = Arc::new(tokenizer);
-        Self { tgt: Arc::clone(&src), src }
+        Self::two(Arc::clone(&src), src)
+    }
+
+    fn two(src: Arc<Tokenizer>, tgt: Arc<Tokenizer>) -> Self {
+        Self { src, tgt, normalize: Normalize::NOTHING }
     }
 
     /// Whether both sides share one vocabulary.
@@ -47,18 +55,21 @@ impl Tokenizers {
         Arc::ptr_eq(&self.src, &self.tgt)
     }
 
-    /// Reads `tokenizer.json`, or else `tokenizer.src.json` and `tokenizer.tgt.json`, of `dir`.
+    /// Reads `tokenizer.json`, or else `tokenizer.src.json` and `tokenizer.tgt.json`, of `dir`,
+    /// and `normalize.json`.
     ///
     /// # Errors
-    /// As [`Tokenizer::open`]. If none of the files exists, the missing `tokenizer.json` is
+    /// As [`Tokenizer::open`] and [`Normalize::open`]. If none of the files exists, the missing `tokenizer.json` is
     /// named.
     pub fn open(dir: &Path) -> Result<Self> {
         let (joint, src, tgt) = (dir.join(JOINT), dir.join(SRC), dir.join(TGT));
-        if joint.exists() || !(src.exists() || tgt.exists()) {
-            return Ok(Self::one(Tokenizer::open(&joint)?));
-        }
-        let src = Arc::new(Tokenizer::open(&src)?);
-        Ok(Self { src, tgt: Arc::new(Tokenizer::open(&tgt)?) })
+        let opened = if joint.exists() || !(src.exists() || tgt.exists()) {
+            Self::one(Tokenizer::open(&joint)?)
+        } else {
+            let src = Arc::new(Tokenizer::open(&src)?);
+            Self::two(src, Arc::new(Tokenizer::open(&tgt)?))
+        };
+        Ok(Self { normalize: Normalize::open(dir)?, ..opened })
     }
 
     /// Writes the files that [`open`](Self::open) reads. No file gets its name before all of
@@ -79,6 +90,7 @@ impl Tokenizers {
             output.line(&tokenizer.json(&path)?)?;
             written.push(output.written()?);
         }
+        written.push(self.normalize.written(dir)?);
         for file in written {
             file.named()?;
         }

@@ -30,10 +30,22 @@ const SPECIAL: Special =
     Special { pad: vocab::PAD, unk: vocab::UNK, bos: vocab::BOS, eos: vocab::EOS };
 
 impl<'a> Run<'a> {
-    /// Reads data and checkpoint, and makes everything ready for the first update.
+    /// Reads data and checkpoint, and makes everything ready for the first update. A new run that
+    /// cannot begin leaves no directory behind.
     pub(super) fn open(job: &'a Job<'a>, observer: Observer<'a>) -> Result<Self> {
-        let experiment = job.experiment;
+        let new = !job.dir.exists();
         let lock = claim(job)?;
+        let opened = Self::claimed(job, observer, lock);
+        if new && opened.is_err() {
+            // Whether this works or not, the error is what the caller needs to know. A folder
+            // with anything else in it stays.
+            let _ = fs::remove_file(job.dir.join(LOCK)).and_then(|()| fs::remove_dir(job.dir));
+        }
+        opened
+    }
+
+    fn claimed(job: &'a Job<'a>, observer: Observer<'a>, lock: File) -> Result<Self> {
+        let experiment = job.experiment;
         let checkpoints = Checkpoints::open(job.dir)?;
         let config = experiment.to_toml();
         let resumed = resume(job, &checkpoints, &config, observer)?;
