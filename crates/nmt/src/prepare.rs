@@ -69,7 +69,7 @@ impl Prepare {
         let report = clean(&experiment, &src, &tgt)?;
         tell(console, &report);
         if let Tokenizer::Learn(how) = &experiment.tokenizer {
-            console.note("learning", "the tokenizer");
+            console.note("learn", "the tokenizer");
             let mut tokenizers = learn(&src, &tgt, |src, tgt| Tokenizers::train(how, src, tgt))?;
             tokenizers.normalize = experiment.data.clean.normalize;
             tokenizers.save(&dir)?;

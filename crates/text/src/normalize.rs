@@ -130,6 +130,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_folder_says_what_is_done_and_without_a_file_nothing_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Normalize::open(dir.path()).unwrap(), Normalize::NOTHING);
+        for normalize in [BOTH, Normalize { spaces: false, ..BOTH }, Normalize::NOTHING] {
+            normalize.written(dir.path()).unwrap().named().unwrap();
+            assert_eq!(Normalize::open(dir.path()).unwrap(), normalize);
+        }
+        std::fs::write(dir.path().join(FILE), r#"{"nfd": true}"#).unwrap();
+        let error = Normalize::open(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("normalize.json does not say") && error.contains("`nfd`"),
+            "{error}"
+        );
+    }
+
     proptest! {
         #[test]
         fn the_second_time_changes_nothing(text in "[ \u{a0}\u{3000}\te\u{301}\u{323}a-cﬁ가ᄀ\u{1161}]{0,20}|.{0,20}") {

@@ -100,7 +100,11 @@ fn a_value_out_of_range_names_key_found_and_allowed() {
         "{message}"
     );
     for (from, to, expected) in [
-        ("dim = 30", "dim = 0", "`model.rnn.dim`: invalid value: integer `0`, expected a nonzero"),
+        (
+            "dim = 30",
+            "dim = 0",
+            "`model.rnn.dim`: invalid value: integer `0`, expected a whole number from 1",
+        ),
         ("dim = 30", "dim = 31", "`model.rnn`: a bidirectional encoder gives each direction half"),
         ("dim = 30", "dim = 30\ndropout = 1", "`model.rnn.dropout`: "),
         ("lr = 0.002", "lr = 0", "`training.lr`: found 0, allowed is a finite number above 0"),

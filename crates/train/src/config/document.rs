@@ -236,7 +236,7 @@ fn explain(message: &str, path: &[String]) -> String {
         return format!("{at}found several kinds or none, expected exactly one");
     }
     let Some((what, wrong, valid)) = unknown_name(message) else {
-        return format!("{at}{message}");
+        return format!("{at}{}", in_words(message));
     };
     let table = match shown.split_last() {
         Some((_, table)) if !table.is_empty() => format!(" in [{}]", table.join(".")),
@@ -249,6 +249,20 @@ fn explain(message: &str, path: &[String]) -> String {
             format!("{what} `{wrong}`{table}, expected one of {}", valid.join(", "))
         }
     }
+}
+
+/// `message` with the names of Rust's types replaced by what they allow.
+fn in_words(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "a nonzero usize" | "a nonzero u64" | "a nonzero u32" => "a whole number from 1 on",
+        "usize" | "u64" | "u32" => "a whole number from 0 on",
+        "f64" | "f32" => "a number",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// What a message about an unknown key or name says: which of both, the name, the valid ones.
