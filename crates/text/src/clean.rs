@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(read.normalize, Normalize { nfc: false, spaces: true });
         for (bad, expected) in [
             (r#"{"max_ratio": 0.5}"#, "at least 1, got 0.5"),
-            (r#"{"min-words": 0}"#, "nonzero"),
+            (r#"{"min_words": 0}"#, "nonzero"),
             (r#"{"max_word": 5}"#, "`max_words`"),
         ] {
             let error = parse(bad).unwrap_err().to_string();

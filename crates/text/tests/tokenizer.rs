@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use text::{
-    Error, Tokenizer, TokenizerConfig, TokenizerKind, Tokenizers,
+    Error, Normalize, Tokenizer, TokenizerConfig, TokenizerKind, Tokenizers,
     vocab::{SPECIALS, is_special},
 };
 
@@ -299,12 +299,14 @@ fn both_sides_are_kept_in_one_folder() {
         Tokenizers::train(&config, src.iter().cloned(), tgt.iter().cloned()).unwrap()
     };
     for (joint, files) in [
-        (true, vec!["tokenizer.json"]),
-        (false, vec!["tokenizer.src.json", "tokenizer.tgt.json"]),
-        (true, vec!["tokenizer.json"]),
+        (true, vec!["normalize.json", "tokenizer.json"]),
+        (false, vec!["normalize.json", "tokenizer.src.json", "tokenizer.tgt.json"]),
+        (true, vec!["normalize.json", "tokenizer.json"]),
     ] {
-        let tokenizers = train(joint);
+        let mut tokenizers = train(joint);
         assert_eq!(tokenizers.joint(), joint);
+        assert_eq!(tokenizers.normalize, Normalize::NOTHING);
+        tokenizers.normalize.nfc = joint;
         assert_eq!(tokenizers.src.fingerprint() == tokenizers.tgt.fingerprint(), joint);
         tokenizers.save(folder.path()).unwrap();
         let mut names: Vec<_> = fs::read_dir(folder.path())
@@ -314,7 +316,7 @@ fn both_sides_are_kept_in_one_folder() {
         names.sort();
         assert_eq!(names, files);
         let opened = Tokenizers::open(folder.path()).unwrap();
-        assert_eq!(opened.joint(), joint);
+        assert_eq!((opened.joint(), opened.normalize), (joint, tokenizers.normalize));
         assert_eq!(opened.src.fingerprint(), tokenizers.src.fingerprint());
         assert_eq!(opened.tgt.fingerprint(), tokenizers.tgt.fingerprint());
     }

@@ -315,7 +315,10 @@ fn data_that_cannot_be_used_is_an_error_before_training_begins() -> Result<(), A
     let (dir, experiment) = toy(&["data.max_len=1"]);
     let error = run(&experiment, &dir.path().join("run"), Start::New, None).0.unwrap_err();
     let message = error.to_string();
-    assert!(message.starts_with("no training pair is left: "), "{message}");
+    assert!(
+        message.starts_with("no training pair of ") && message.contains("train.tsv is left: "),
+        "{message}"
+    );
     assert!(message.contains(" longer than 1 tokens"), "{message}");
 
     let (dir, experiment) = toy(&["search.max_src_len=3"]);
