@@ -3,7 +3,7 @@
 use assert_cmd::Command;
 
 fn nmt(dir: &std::path::Path) -> Command {
-    let mut command = Command::cargo_bin("nmt").unwrap();
+    let mut command = Command::cargo_bin("nmt").expect("the program is built");
     command.current_dir(dir);
     command
 }
