@@ -37,5 +37,5 @@ fn quickstart_leaves_a_model_a_run_and_a_page() {
     // Nothing is overwritten.
     let again = nmt(dir.path()).arg("quickstart").assert().failure().code(1);
     let said = String::from_utf8(again.get_output().stderr.clone()).unwrap();
-    assert!(said.contains("run exists already") && said.contains("--out"), "{said}");
+    assert!(said.contains("quickstart is not empty") && said.contains("--out"), "{said}");
 }
