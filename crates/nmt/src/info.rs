@@ -10,11 +10,10 @@ use candle_core::Device;
 use model::{Cell, Kind, Model, ModelConfig, RnnConfig, checkpoint};
 use serde_json::json;
 use text::Tokenizers;
-use translate::SearchConfig;
+use translate::{SearchConfig, translator::check_tokenizers};
 
 use crate::{
     console::{Console, count},
-    load,
     output::Output,
 };
 
@@ -69,7 +68,7 @@ impl Info {
         let context = || format!("cannot load a model from {}", dir.display());
         let model = Model::open(dir, &Device::Cpu).with_context(context)?;
         let tokenizers = Tokenizers::open(dir).with_context(context)?;
-        load::check(&model, &tokenizers).with_context(context)?;
+        check_tokenizers(&model, &tokenizers).with_context(context)?;
         let search = SearchConfig::open(dir).with_context(context)?;
         let n_parameters = model.parameters().count();
         if self.json {

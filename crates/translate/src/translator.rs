@@ -7,6 +7,7 @@ use std::{collections::VecDeque, num::NonZeroUsize};
 use model::EncoderDecoder;
 use text::{Encoding, Tokenizer, Tokenizers};
 
+pub use self::open::check_tokenizers;
 use crate::{
     Error, Result, SearchConfig, Translation, score, search,
     translation::{AlignmentView, Context, Tokenized},

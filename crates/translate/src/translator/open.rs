@@ -26,11 +26,19 @@ impl Translator<Ready> {
     /// [`Error::ForeignTokenizer`] if the tokenizers are those of another model, or if the model
     /// cannot be searched.
     pub fn of(model: &Model, tokenizers: Tokenizers, config: SearchConfig) -> Result<Self> {
-        let vocabs = model.vocabs();
-        check("source", &tokenizers.src, vocabs.src, &vocabs.src_fingerprint)?;
-        check("target", &tokenizers.tgt, vocabs.tgt, &vocabs.tgt_fingerprint)?;
+        check_tokenizers(model, &tokenizers)?;
         Self::new(model.ready()?, tokenizers, config)
     }
+}
+
+/// Makes sure that a model was made for these tokenizers.
+///
+/// # Errors
+/// [`Error::ForeignTokenizer`] if they are those of another model.
+pub fn check_tokenizers(model: &Model, tokenizers: &Tokenizers) -> Result<()> {
+    let vocabs = model.vocabs();
+    check("source", &tokenizers.src, vocabs.src, &vocabs.src_fingerprint)?;
+    check("target", &tokenizers.tgt, vocabs.tgt, &vocabs.tgt_fingerprint)
 }
 
 /// Whether `tokenizer` has the entries that a model was made for. The fingerprint may be empty:
