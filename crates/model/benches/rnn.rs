@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 use kernels::{Mode, Purpose, Random};
-use model::{Batch, Model, ModelConfig, RnnConfig, Special, Vocabs};
+use model::{Batch, Model, ModelConfig, Objective, RnnConfig, Special, Vocabs};
 
 const VOCAB: usize = 8_000;
 const SENTENCES: usize = 256;
@@ -28,7 +28,7 @@ fn main() {
     let batch = Batch::new(&pairs, special).expect("a batch");
     let update = |step| {
         let mode = Mode::Train(Random::new(1, Purpose::Dropout, step));
-        let loss = model.loss(&batch, 0.1, &mode).expect("a loss");
+        let loss = model.loss(&batch, &Objective::smoothed(0.1), &mode).expect("a loss");
         let forward = Instant::now();
         loss.objective.backward().expect("gradients");
         forward.elapsed().as_secs_f64()

@@ -93,6 +93,21 @@ pub struct Step {
     pub weights: Vec<Vec<f32>>,
 }
 
+/// What a model is trained to minimise. [`Default`] is the plain cross-entropy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Objective {
+    /// Probability mass that is spread over all tokens instead of the reference's, in `[0, 1)`
+    /// (Szegedy et al., 2016, §7).
+    pub smoothing: f64,
+}
+
+impl Objective {
+    /// Cross-entropy with label smoothing.
+    pub fn smoothed(smoothing: f64) -> Self {
+        Self { smoothing }
+    }
+}
+
 /// The loss of a batch.
 #[derive(Clone, Debug)]
 pub struct Loss {
@@ -181,19 +196,18 @@ impl Model {
         &self.parameters
     }
 
-    /// The loss of a batch with label smoothing (a number in `[0, 1)`). In [`Mode::Train`] its
-    /// objective can be differentiated.
+    /// The loss of a batch. In [`Mode::Train`] its objective can be differentiated.
     ///
     /// # Errors
     /// If an id is outside its vocabulary.
-    pub fn loss(&self, batch: &Batch, smoothing: f64, mode: &Mode) -> Result<Loss> {
+    pub fn loss(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
         let ModelConfig::Rnn(config) = &self.config;
         let network = rnn::Rnn { config, parameters: &self.parameters };
         let wide = self.parameters.iter().any(|(_, var)| var.dtype() == DType::F64);
         if wide {
-            network.loss::<f64>(batch, smoothing, mode)
+            network.loss::<f64>(batch, objective, mode)
         } else {
-            network.loss::<f32>(batch, smoothing, mode)
+            network.loss::<f32>(batch, objective, mode)
         }
     }
 

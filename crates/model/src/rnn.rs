@@ -16,7 +16,7 @@ pub use search::{Ready, State};
 
 use crate::config::{Bridge, RnnConfig, Tie};
 use crate::parameters::{Init, Parameters, Spec};
-use crate::{Batch, Loss, Result, Vocabs};
+use crate::{Batch, Loss, Objective, Result, Vocabs};
 
 /// Places where dropout draws its numbers. Layers are counted from each.
 mod site {
@@ -114,7 +114,12 @@ pub(crate) fn specs(config: &RnnConfig, vocabs: &Vocabs) -> Result<Vec<Spec>> {
 
 impl Rnn<'_> {
     /// The loss of a batch.
-    pub(crate) fn loss<T: Real>(&self, batch: &Batch, smoothing: f64, mode: &Mode) -> Result<Loss> {
+    pub(crate) fn loss<T: Real>(
+        &self,
+        batch: &Batch,
+        objective: &Objective,
+        mode: &Mode,
+    ) -> Result<Loss> {
         let states = self.decode::<T>(batch, mode)?; // [tgt rows, dim]
         let (_, _, output) = tables(self.config.tie);
         let loss = cross_entropy::<T>(
@@ -122,7 +127,7 @@ impl Rnn<'_> {
             self.parameters.get(output),
             self.parameters.get("output.bias"),
             &batch.tgt_out,
-            smoothing,
+            objective.smoothing,
             matches!(mode, Mode::Train(_)),
         )?;
         Ok(Loss { objective: loss.objective, nats: loss.nats, tokens: batch.tgt_tokens() })

@@ -4,8 +4,8 @@
 use candle_core::{DType, Device};
 use kernels::{Mode, Purpose, Random};
 use model::{
-    AttentionConfig, Batch, Bridge, Cell, EncoderDecoder, Kind, Model, ModelConfig, Result,
-    RnnConfig, Score, Special, Tie, Vocabs,
+    AttentionConfig, Batch, Bridge, Cell, EncoderDecoder, Kind, Model, ModelConfig, Objective,
+    Result, RnnConfig, Score, Special, Tie, Vocabs,
 };
 
 const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
@@ -85,9 +85,13 @@ fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
     for config in configs() {
         let (model, batch) = (model(&config, DType::F64)?, batch(&[0, 1, 2])?);
         let objective = || -> Result<f64> {
-            Ok(model.loss(&batch, 0.1, &training())?.objective.to_scalar::<f64>()?)
+            Ok(model
+                .loss(&batch, &Objective::smoothed(0.1), &training())?
+                .objective
+                .to_scalar::<f64>()?)
         };
-        let grads = model.loss(&batch, 0.1, &training())?.objective.backward()?;
+        let grads =
+            model.loss(&batch, &Objective::smoothed(0.1), &training())?.objective.backward()?;
         for (name, var) in model.parameters().iter() {
             let grad = grads.get(var).unwrap_or_else(|| panic!("{name} receives no gradient"));
             let grad = grad.flatten_all()?.to_vec1::<f64>()?;
@@ -119,7 +123,11 @@ fn search_and_training_see_the_same_model() -> Result<()> {
         let model = model(&config, DType::F32)?;
         let ready = model.ready()?;
         for (src, tgt) in SRC.iter().zip(TGT) {
-            let loss = model.loss(&Batch::new(&[(src, tgt)], SPECIAL)?, 0.0, &Mode::Eval)?;
+            let loss = model.loss(
+                &Batch::new(&[(src, tgt)], SPECIAL)?,
+                &Objective::default(),
+                &Mode::Eval,
+            )?;
             let mut state = ready.start(&[src.to_vec()])?;
             let (mut last, mut nats) = (SPECIAL.bos, 0.0);
             for &next in tgt.iter().chain([&SPECIAL.eos]) {
@@ -171,7 +179,7 @@ fn the_loss_of_a_batch_is_the_sum_of_its_sentences() -> Result<()> {
     for config in configs() {
         let model = model(&config, DType::F64)?;
         let nats = |places: &[usize]| -> Result<f64> {
-            Ok(model.loss(&batch(places)?, 0.0, &Mode::Eval)?.nats)
+            Ok(model.loss(&batch(places)?, &Objective::default(), &Mode::Eval)?.nats)
         };
         let sum = nats(&[0])? + nats(&[1])? + nats(&[2])?;
         assert!((nats(&[2, 0, 1])? - sum).abs() < 1e-12, "{config:?}");
@@ -184,7 +192,10 @@ fn threads_do_not_change_a_bit_of_the_gradients() -> Result<()> {
     let config = RnnConfig { embed_dim: size(48), dim: size(96), ..Default::default() };
     let run = || -> Result<Vec<Vec<f32>>> {
         let model = model(&config, DType::F32)?;
-        let grads = model.loss(&batch(&[0, 1, 2])?, 0.1, &training())?.objective.backward()?;
+        let grads = model
+            .loss(&batch(&[0, 1, 2])?, &Objective::smoothed(0.1), &training())?
+            .objective
+            .backward()?;
         let grads = model.parameters().iter().map(|(_, var)| {
             Ok(grads.get(var).expect("a gradient").flatten_all()?.to_vec1::<f32>()?)
         });

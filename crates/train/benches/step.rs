@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Var};
 use kernels::{Mode, Purpose, Random};
-use model::{Batch, Model, ModelConfig, RnnConfig, Special, Vocabs};
+use model::{Batch, Model, ModelConfig, Objective, RnnConfig, Special, Vocabs};
 use train::{
     Gradients, Optimizer, clip_factor,
     config::{AdamConfig, OptimizerConfig},
@@ -37,7 +37,7 @@ fn main() {
     let mut update = |step| {
         let mode = Mode::Train(Random::new(1, Purpose::Dropout, step));
         gradients.clear();
-        let loss = model.loss(&batch, 0.1, &mode).expect("a loss");
+        let loss = model.loss(&batch, &Objective::smoothed(0.1), &mode).expect("a loss");
         gradients.add(loss.objective.backward().expect("gradients"), loss.tokens).expect("sums");
         let norm = gradients.norm::<f32>().expect("a norm");
         optimizer.step(&gradients, 1e-3, clip_factor(norm, 1.0)).expect("an update");

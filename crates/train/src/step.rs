@@ -2,7 +2,7 @@
 
 use candle_core::Var;
 use kernels::{Mode, Purpose, Random};
-use model::{Batch, Model};
+use model::{Batch, Model, Objective};
 
 use crate::{
     Result,
@@ -54,12 +54,13 @@ impl Learner {
     ) -> Result<Update> {
         let training = &experiment.training;
         let first = (step - 1) * training.accumulate.get() as u64;
+        let objective = Objective::smoothed(training.label_smoothing.get());
         self.gradients.clear();
         let mut nats = 0.0;
         for (pairs, number) in batches.iter().zip(first..) {
             let batch = Batch::new(pairs, self.model.special())?;
             let mode = Mode::Train(Random::new(experiment.seed, Purpose::Dropout, number));
-            let loss = self.model.loss(&batch, training.label_smoothing.get(), &mode)?;
+            let loss = self.model.loss(&batch, &objective, &mode)?;
             nats += loss.nats;
             self.gradients.add(loss.objective.backward()?, loss.tokens)?;
         }

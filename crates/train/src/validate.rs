@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use kernels::Mode;
-use model::{Batch, Model};
+use model::{Batch, Model, Objective};
 use text::{Pair, Tokenizers, metrics::Metric};
 use translate::{SearchConfig, Translator};
 
@@ -21,7 +21,11 @@ pub(crate) fn loss(model: &Model, pairs: &IdPairs, batch_tokens: NonZeroUsize) -
     let (mut nats, mut tokens) = (0.0, 0);
     for batch in pairs.in_order(batch_tokens)? {
         let pairs: Vec<(&[u32], &[u32])> = batch.iter().map(|&i| pairs.get(i as usize)).collect();
-        let loss = model.loss(&Batch::new(&pairs, model.special())?, 0.0, &Mode::Eval)?;
+        let loss = model.loss(
+            &Batch::new(&pairs, model.special())?,
+            &Objective::default(),
+            &Mode::Eval,
+        )?;
         nats += loss.nats;
         tokens += loss.tokens;
     }
