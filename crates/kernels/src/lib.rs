@@ -21,6 +21,7 @@
 //! | [`storage`] | tensors as slices |
 //! | [`gradient`] | finite differences, for tests |
 
+pub mod affine;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;

@@ -1,10 +1,46 @@
 //! Sentence pairs as the networks take them: packed rows, no padding.
+//!
+//! There are two layouts. Recurrent networks take the words of all sentences by time
+//! ([`Steps`]); networks that see all words at once take one sentence after the other
+//! ([`Sentences`]).
 
 use std::sync::Arc;
 
 use kernels::recurrent::Steps;
 
 use crate::{Error, Result, Special};
+
+/// Sentences packed one after the other, in the order in which they were given.
+#[derive(Clone, Debug)]
+pub struct Sentences {
+    /// Ids, `[rows]`.
+    pub ids: Arc<[u32]>,
+    /// Sentence `b` stands in rows `offsets[b]..offsets[b + 1]`: `[sentences + 1]`.
+    pub offsets: Arc<[usize]>,
+}
+
+impl Sentences {
+    fn new<'a>(sentences: impl Iterator<Item = (Option<u32>, &'a [u32], Option<u32>)>) -> Self {
+        let (mut ids, mut offsets) = (Vec::new(), vec![0]);
+        for (before, inner, after) in sentences {
+            ids.extend(before);
+            ids.extend_from_slice(inner);
+            ids.extend(after);
+            offsets.push(ids.len());
+        }
+        Self { ids: ids.into(), offsets: offsets.into() }
+    }
+
+    /// The ids of each sentence.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        self.offsets.windows(2).map(|pair| &self.ids[pair[0]..pair[1]])
+    }
+
+    /// Number of rows of the longest sentence.
+    pub fn longest(&self) -> usize {
+        self.iter().map(<[u32]>::len).max().unwrap_or(0)
+    }
+}
 
 /// Source sentences, ordered by falling length and packed by time as [`Steps`] says.
 #[derive(Clone, Debug)]
@@ -15,6 +51,8 @@ pub struct SourceBatch {
     pub steps: Arc<Steps>,
     /// Which sentence of the caller stands at each place of the layout.
     pub order: Vec<usize>,
+    /// The same ids, sentence after sentence.
+    pub sentences: Sentences,
 }
 
 impl SourceBatch {
@@ -26,7 +64,8 @@ impl SourceBatch {
         let order = falling(src.iter().map(|ids| ids.len()));
         let lengths = order.iter().map(|&i| src[i].len() + 1).collect();
         let (ids, steps) = pack(lengths, |b, t| *src[order[b]].get(t).unwrap_or(&special.eos))?;
-        Ok(Self { ids, steps, order })
+        let sentences = Sentences::new(src.iter().map(|ids| (None, *ids, Some(special.eos))));
+        Ok(Self { ids, steps, order, sentences })
     }
 
     /// For sentences in another order (`places[i]` = caller's sentence), the packed row of every
@@ -66,6 +105,10 @@ pub struct Batch {
     pub tgt_steps: Arc<Steps>,
     /// Which pair of the caller stands at each place of the target layout.
     pub tgt_order: Vec<usize>,
+    /// [`Self::tgt_in`], sentence after sentence.
+    pub reads: Sentences,
+    /// [`Self::tgt_out`], sentence after sentence.
+    pub writes: Sentences,
 }
 
 impl Batch {
@@ -83,7 +126,19 @@ impl Batch {
             pack(lengths.clone(), |b, t| *target(b).get(t).unwrap_or(&special.eos))?;
         let (tgt_in, _) =
             pack(lengths, |b, t| if t == 0 { special.bos } else { target(b)[t - 1] })?;
-        Ok(Self { src, tgt_in, tgt_out, tgt_steps, tgt_order })
+        let reads = Sentences::new(pairs.iter().map(|pair| (Some(special.bos), pair.1, None)));
+        let writes = Sentences::new(pairs.iter().map(|pair| (None, pair.1, Some(special.eos))));
+        Ok(Self { src, tgt_in, tgt_out, tgt_steps, tgt_order, reads, writes })
+    }
+
+    /// Every pair twice: all of them, then all of them again.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn twice(&self, special: Special) -> Result<Self> {
+        let src = self.src.sentences.iter().map(|ids| &ids[..ids.len() - 1]); // without EOS
+        let pairs: Vec<_> = src.zip(self.reads.iter().map(|ids| &ids[1..])).collect(); // and BOS
+        Self::new(&[&pairs[..], &pairs[..]].concat(), special)
     }
 
     /// Number of target tokens, EOS included.
@@ -136,6 +191,20 @@ mod tests {
         assert_eq!(batch.tgt_tokens(), 5);
         let (rows, offsets) = batch.src.by_sentence(&[1, 0]);
         assert_eq!((&*rows, &*offsets), (&[1, 3, 0, 2, 4][..], &[0, 2, 5][..]));
+        assert_eq!(*batch.src.sentences.ids, [10, 11, 3, 12, 3]);
+        assert_eq!(*batch.src.sentences.offsets, [0, 3, 5]);
+        assert_eq!((&*batch.reads.ids, &*batch.writes.ids), (&[2, 20, 2, 21, 22][..], &[20, 3, 21, 22, 3][..]));
+        assert_eq!((&*batch.reads.offsets, batch.reads.longest()), (&[0, 2, 5][..], 3));
+        Ok(())
+    }
+
+    #[test]
+    fn twice_is_the_same_pairs_again_behind_themselves() -> Result<()> {
+        let batch = Batch::new(&[(&[10, 11], &[]), (&[], &[21, 22])], SPECIAL)?.twice(SPECIAL)?;
+        assert_eq!(*batch.src.sentences.ids, [10, 11, 3, 3, 10, 11, 3, 3]);
+        assert_eq!(*batch.reads.ids, [2, 2, 21, 22, 2, 2, 21, 22]);
+        assert_eq!(*batch.writes.ids, [3, 21, 22, 3, 3, 21, 22, 3]);
+        assert_eq!(*batch.writes.offsets, [0, 1, 4, 5, 8]);
         Ok(())
     }
 

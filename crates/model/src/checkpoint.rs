@@ -95,7 +95,8 @@ pub(crate) fn open(dir: &Path, device: &Device) -> Result<Model> {
         bos: file.bos_token_id,
         eos: file.eos_token_id,
     };
-    Ok(Model { config: file.model, vocabs: file.vocab, special, parameters })
+    let precision = crate::Precision::default();
+    Ok(Model { config: file.model, precision, vocabs: file.vocab, special, parameters })
 }
 
 fn read_config(dir: &Path) -> Result<File> {

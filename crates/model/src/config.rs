@@ -1,5 +1,7 @@
 //! The `[model]` table of an experiment file, and of a model directory's `config.json`.
 
+mod transformer;
+
 use std::num::NonZeroUsize;
 
 use attn::{AttentionConfig, Kind};
@@ -7,12 +9,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Which network to build. In TOML the variant is the table's name: `[model.rnn]`.
+pub use transformer::{Activation, Norm, NormPlace, Positions, TransformerConfig};
+
+/// Which network to build. In TOML the variant is the table's name: `[model.rnn]`,
+/// `[model.transformer]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum ModelConfig {
     /// Recurrent encoder and decoder with Luong's attention.
     Rnn(RnnConfig),
+    /// Encoder and decoder of self-attention.
+    Transformer(TransformerConfig),
+}
+
+impl ModelConfig {
+    /// Checks what no single key can tell.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if keys contradict each other.
+    pub fn check(&self, joint: bool) -> Result<()> {
+        match self {
+            Self::Rnn(config) => config.check(joint),
+            Self::Transformer(config) => config.check(joint),
+        }
+    }
 }
 
 /// Recurrent encoder and decoder with attention (Luong et al., 2015).

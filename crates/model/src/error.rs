@@ -107,6 +107,30 @@ pub enum Error {
         found: usize,
     },
 
+    /// A state of a search that another model began.
+    #[error("the search was begun by a model of another family")]
+    ForeignState,
+
+    /// A sentence longer than learned positions can number.
+    #[error("a sentence of {found} tokens is too long: the model numbers {most} at most (`max_len`)")]
+    TooLong {
+        /// Tokens of the sentence, its end included.
+        found: usize,
+        /// The most there may be.
+        most: usize,
+    },
+
+    /// An attention that a model does not have.
+    #[error("there is no {what} {found} to read alignments from: the model is {has}")]
+    NoSuchHead {
+        /// `layer` or `head`.
+        what: &'static str,
+        /// Its number, counted from zero.
+        found: usize,
+        /// What there is.
+        has: String,
+    },
+
     /// A file could not be read or written.
     #[error("cannot {action} {path}")]
     Io {

@@ -34,6 +34,12 @@ impl Init {
         Self::with_deviation(1.0 / (fan_in as f64).sqrt())
     }
 
+    /// Uniform with variance `2 / (fan_in + fan_out)`: a compromise between activations and
+    /// gradients (Glorot and Bengio, 2010, eq. 16).
+    pub fn glorot(fan_in: usize, fan_out: usize) -> Self {
+        Self::with_deviation((2.0 / (fan_in + fan_out) as f64).sqrt())
+    }
+
     /// Uniform with this standard deviation.
     pub fn with_deviation(deviation: f64) -> Self {
         Self::Uniform(deviation * 3f64.sqrt())

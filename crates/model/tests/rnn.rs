@@ -1,20 +1,14 @@
 //! The recurrent network as a whole: its gradients, its invariances, and that search and
 //! training see the same model.
 
-use candle_core::{DType, Device};
-use kernels::{Mode, Purpose, Random};
+mod network;
+
+use candle_core::DType;
 use model::{
-    AttentionConfig, Batch, Bridge, Cell, EncoderDecoder, Kind, Model, ModelConfig, Objective,
-    Result, RnnConfig, Score, Special, Tie, Vocabs,
+    AttentionConfig, Bridge, Cell, Kind, ModelConfig, Objective, Result, RnnConfig, Score, Tie,
 };
 
-const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
-const SRC: [&[u32]; 3] = [&[5, 7, 4, 9, 6], &[8], &[4, 6, 10]];
-const TGT: [&[u32]; 3] = [&[9, 4], &[6, 5, 8, 7], &[]];
-
-fn size(n: usize) -> std::num::NonZeroUsize {
-    n.try_into().expect("sizes here are not zero")
-}
+use network::size;
 
 fn small() -> RnnConfig {
     RnnConfig {
@@ -66,53 +60,10 @@ fn configs() -> Vec<RnnConfig> {
     configs
 }
 
-fn model(config: &RnnConfig, dtype: DType) -> Result<Model> {
-    let vocabs = Vocabs { src: 11, tgt: 11, joint: true, ..Default::default() };
-    Model::with_dtype(&ModelConfig::Rnn(config.clone()), vocabs, SPECIAL, 7, dtype, &Device::Cpu)
-}
-
-fn batch(places: &[usize]) -> Result<Batch> {
-    let pairs: Vec<(&[u32], &[u32])> = places.iter().map(|&i| (SRC[i], TGT[i])).collect();
-    Batch::new(&pairs, SPECIAL)
-}
-
-fn training() -> Mode {
-    Mode::Train(Random::new(3, Purpose::Dropout, 17))
-}
-
 #[test]
 fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
     for config in configs() {
-        let (model, batch) = (model(&config, DType::F64)?, batch(&[0, 1, 2])?);
-        let objective = || -> Result<f64> {
-            Ok(model
-                .loss(&batch, &Objective::smoothed(0.1), &training())?
-                .objective
-                .to_scalar::<f64>()?)
-        };
-        let grads =
-            model.loss(&batch, &Objective::smoothed(0.1), &training())?.objective.backward()?;
-        for (name, var) in model.parameters().iter() {
-            let grad = grads.get(var).unwrap_or_else(|| panic!("{name} receives no gradient"));
-            let grad = grad.flatten_all()?.to_vec1::<f64>()?;
-            let norm: f64 = grad.iter().map(|g| g * g).sum();
-            assert!(norm.is_finite() && norm > 0.0, "{config:?}: {name} has gradient norm² {norm}");
-            // Some elements of each parameter, chosen without regard to its layout.
-            let values = var.flatten_all()?.to_vec1::<f64>()?;
-            for element in (0..values.len()).step_by(1 + values.len() / 7) {
-                const STEP: f64 = 1e-5;
-                let at = |delta: f64| -> Result<f64> {
-                    let mut moved = values.clone();
-                    moved[element] += delta;
-                    var.set(&candle_core::Tensor::from_vec(moved, var.shape(), &Device::Cpu)?)?;
-                    objective()
-                };
-                let numeric = (at(STEP)? - at(-STEP)?) / (2.0 * STEP);
-                at(0.0)?;
-                let error = (numeric - grad[element]).abs();
-                assert!(error < 1e-7, "{config:?}: {name}[{element}] errs by {error}");
-            }
-        }
+        network::check_gradients(&ModelConfig::Rnn(config), &Objective::smoothed(0.1))?;
     }
     Ok(())
 }
@@ -120,28 +71,8 @@ fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
 #[test]
 fn search_and_training_see_the_same_model() -> Result<()> {
     for config in configs() {
-        let model = model(&config, DType::F32)?;
-        let ready = model.ready()?;
-        for (src, tgt) in SRC.iter().zip(TGT) {
-            let loss = model.loss(
-                &Batch::new(&[(src, tgt)], SPECIAL)?,
-                &Objective::default(),
-                &Mode::Eval,
-            )?;
-            let mut state = ready.start(&[src.to_vec()])?;
-            let (mut last, mut nats) = (SPECIAL.bos, 0.0);
-            for &next in tgt.iter().chain([&SPECIAL.eos]) {
-                let step = ready.step(&mut state, &[last])?;
-                nats -= f64::from(step.log_probs[next as usize]);
-                let seen: f32 = step.weights[0].iter().sum();
-                let attends = config.attends();
-                assert_eq!(step.weights[0].len(), if attends { src.len() + 1 } else { 0 });
-                assert!(seen <= 1.0 + 1e-6 && (seen > 0.0) == attends, "{config:?}: {seen}");
-                last = next;
-            }
-            // Some fifty f32 operations deep, on numbers around one.
-            assert!((nats - loss.nats).abs() < 2e-5, "{config:?}: {nats} and {}", loss.nats);
-        }
+        let attends = config.attends();
+        network::check_search(&ModelConfig::Rnn(config), attends)?;
     }
     Ok(())
 }
@@ -149,27 +80,7 @@ fn search_and_training_see_the_same_model() -> Result<()> {
 #[test]
 fn neighbours_and_their_order_change_no_bit_of_a_search() -> Result<()> {
     for config in configs() {
-        let ready = model(&config, DType::F32)?.ready()?;
-        let alone = |i: usize| -> Result<_> {
-            let mut state = ready.start(&[SRC[i].to_vec()])?;
-            ready.step(&mut state, &[SPECIAL.bos])?;
-            ready.step(&mut state, &[4 + i as u32])
-        };
-        for order in [[0, 1, 2], [2, 0, 1]] {
-            let src: Vec<Vec<u32>> = order.iter().map(|&i| SRC[i].to_vec()).collect();
-            let mut state = ready.start(&src)?;
-            ready.step(&mut state, &[SPECIAL.bos; 3])?;
-            // Two hypotheses of the last sentence, then one of the first; the second is gone.
-            ready.select(&mut state, &[2, 2, 0])?;
-            let rows = [order[2], order[2], order[0]];
-            let last: Vec<u32> = rows.iter().map(|&i| 4 + i as u32).collect();
-            let step = ready.step(&mut state, &last)?;
-            for (row, &i) in rows.iter().enumerate() {
-                let expected = alone(i)?;
-                assert_eq!(step.weights[row], expected.weights[0], "{config:?}");
-                assert_eq!(step.log_probs[row * 11..][..11], expected.log_probs, "{config:?}");
-            }
-        }
+        network::check_neighbours(&ModelConfig::Rnn(config))?;
     }
     Ok(())
 }
@@ -177,12 +88,7 @@ fn neighbours_and_their_order_change_no_bit_of_a_search() -> Result<()> {
 #[test]
 fn the_loss_of_a_batch_is_the_sum_of_its_sentences() -> Result<()> {
     for config in configs() {
-        let model = model(&config, DType::F64)?;
-        let nats = |places: &[usize]| -> Result<f64> {
-            Ok(model.loss(&batch(places)?, &Objective::default(), &Mode::Eval)?.nats)
-        };
-        let sum = nats(&[0])? + nats(&[1])? + nats(&[2])?;
-        assert!((nats(&[2, 0, 1])? - sum).abs() < 1e-12, "{config:?}");
+        network::check_sum(&ModelConfig::Rnn(config))?;
     }
     Ok(())
 }
@@ -190,29 +96,12 @@ fn the_loss_of_a_batch_is_the_sum_of_its_sentences() -> Result<()> {
 #[test]
 fn threads_do_not_change_a_bit_of_the_gradients() -> Result<()> {
     let config = RnnConfig { embed_dim: size(48), dim: size(96), ..Default::default() };
-    let run = || -> Result<Vec<Vec<f32>>> {
-        let model = model(&config, DType::F32)?;
-        let grads = model
-            .loss(&batch(&[0, 1, 2])?, &Objective::smoothed(0.1), &training())?
-            .objective
-            .backward()?;
-        let grads = model.parameters().iter().map(|(_, var)| {
-            Ok(grads.get(var).expect("a gradient").flatten_all()?.to_vec1::<f32>()?)
-        });
-        grads.collect()
-    };
-    let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads");
-    let one = pool(1).install(run)?;
-    assert!(one == pool(2).install(run)?);
-    assert!(one == pool(3).install(run)?);
-    Ok(())
+    network::check_threads(&ModelConfig::Rnn(config))
 }
 
 #[test]
 fn names_of_parameters_are_an_interface() -> Result<()> {
     let config = RnnConfig { layers: size(1), ..small() };
-    let names: Vec<String> =
-        model(&config, DType::F32)?.parameters().iter().map(|(n, _)| n.to_owned()).collect();
     let expected = [
         "attention.combine.weight",
         "attention.score.weight",
@@ -231,7 +120,7 @@ fn names_of_parameters_are_an_interface() -> Result<()> {
         "output.bias",
         "output.weight",
     ];
-    assert_eq!(names, expected);
+    assert_eq!(network::names(&ModelConfig::Rnn(config))?, expected);
     Ok(())
 }
 
@@ -243,7 +132,9 @@ fn contradictions_in_a_configuration_are_named() {
         (RnnConfig { tie: Tie::All, ..small() }, "`embed_dim` is 3, expected `dim`, 4"),
         (RnnConfig { attention: none, ..small() }, "`input_feeding`"),
     ] {
-        let message = model(&config, DType::F32).expect_err("a contradiction").to_string();
+        let config = ModelConfig::Rnn(config);
+        let error = network::model(&config, DType::F32).expect_err("a contradiction");
+        let message = error.to_string();
         assert!(message.contains(expected), "{message}");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use candle_core::Device;
-use model::{Cell, Kind, Model, ModelConfig, RnnConfig, checkpoint};
+use model::{Cell, Kind, Model, ModelConfig, RnnConfig, TransformerConfig, checkpoint};
 use serde_json::json;
 use text::Tokenizers;
 use translate::{SearchConfig, translator::check_tokenizers};
@@ -79,10 +79,13 @@ impl Info {
             return Ok(writeln!(out, "{record}")?);
         }
         let vocabs = model.vocabs();
-        let ModelConfig::Rnn(config) = model.config();
+        let (network, attention) = match model.config() {
+            ModelConfig::Rnn(config) => (recurrent(config), luong(config)),
+            ModelConfig::Transformer(config) => (transformer(config), multi_head(config)),
+        };
         writeln!(out, "{}", dir.display())?;
-        writeln!(out, "  model       {}", network(config))?;
-        writeln!(out, "  attention   {}", attention(config))?;
+        writeln!(out, "  model       {network}")?;
+        writeln!(out, "  attention   {attention}")?;
         writeln!(out, "  parameters  {}", count(n_parameters))?;
         let kind = if vocabs.joint { "joint" } else { "separate" };
         writeln!(out, "  vocabulary  {kind}, {} source, {} target tokens", vocabs.src, vocabs.tgt)?;
@@ -114,8 +117,8 @@ fn models(dir: &Path) -> Vec<PathBuf> {
     if inside.is_empty() { vec![dir.to_owned()] } else { inside }
 }
 
-/// The network in words.
-fn network(config: &RnnConfig) -> String {
+/// A recurrent network in words.
+fn recurrent(config: &RnnConfig) -> String {
     let cell = match config.cell {
         Cell::Lstm => "LSTM",
         Cell::Gru => "GRU",
@@ -126,11 +129,30 @@ fn network(config: &RnnConfig) -> String {
     format!("{cell}, {layers} layers of {dim}, embeddings of {embed_dim}{direction}{residual}")
 }
 
-/// The attention in words: the names of the configuration.
-fn attention(config: &RnnConfig) -> String {
-    let name = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+/// A Transformer in words.
+fn transformer(config: &TransformerConfig) -> String {
+    let (encoder, decoder, dim) = (config.encoder_layers, config.decoder_layers, config.dim);
+    let (ffn_dim, activation) = (config.ffn_dim, name(&config.activation));
+    let gated = if config.gated { "gated " } else { "" };
+    format!("Transformer, {encoder}+{decoder} layers of {dim}, {gated}{activation} of {ffn_dim}")
+}
+
+/// The attention of a Transformer in words.
+fn multi_head(config: &TransformerConfig) -> String {
+    let window = config.window.map_or(String::new(), |window| format!(", window {window}"));
+    let positions = name(&config.positions);
+    format!("{} heads of {}, {positions} positions{window}", config.heads, config.head_dim())
+}
+
+/// A value of the configuration as it stands in the file.
+fn name(value: &impl serde::Serialize) -> String {
+    json!(value).as_str().unwrap_or_default().to_owned()
+}
+
+/// Luong's attention in words: the names of the configuration.
+fn luong(config: &RnnConfig) -> String {
     let attention = &config.attention;
-    let kind = name(json!(attention.kind));
+    let kind = name(&attention.kind);
     if attention.kind == Kind::None {
         return kind;
     }
@@ -139,5 +161,5 @@ fn attention(config: &RnnConfig) -> String {
         _ => String::new(),
     };
     let feeding = if config.input_feeding { ", input feeding" } else { "" };
-    format!("{kind}, {} score{window}{feeding}", name(json!(attention.score)))
+    format!("{kind}, {} score{window}{feeding}", name(&attention.score))
 }

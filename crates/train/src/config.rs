@@ -238,12 +238,15 @@ impl Experiment {
             let message = "found 0, but `early_stopping` needs translations for its metric";
             return Err(("training.translate_lines", message.into()));
         }
-        let ModelConfig::Rnn(rnn) = &self.model;
         let joint = match &self.tokenizer {
             Tokenizer::Learn(learn) => learn.joint,
             Tokenizer::Open(_) => true, // it says so itself when it is read
         };
-        rnn.check(joint).map_err(|error| ("model.rnn", error.to_string()))?;
+        let table = match &self.model {
+            ModelConfig::Rnn(_) => "model.rnn",
+            ModelConfig::Transformer(_) => "model.transformer",
+        };
+        self.model.check(joint).map_err(|error| (table, error.to_string()))?;
         self.training.schedule.check()
     }
 }

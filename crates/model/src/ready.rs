@@ -1,0 +1,108 @@
+//! A model of any family, made ready to search.
+
+use crate::{EncoderDecoder, Error, Model, ModelConfig, Result, Special, Step, rnn, transformer};
+
+use crate::transformer::Attended;
+
+/// A model made ready to search: its weights packed, once for all sentences.
+#[derive(Debug)]
+pub struct Ready {
+    family: Family,
+}
+
+#[derive(Debug)]
+enum Family {
+    Rnn(Box<rnn::Ready>),
+    Transformer(Box<transformer::Ready>),
+}
+
+/// Where a search stands.
+#[derive(Clone, Debug)]
+pub struct State {
+    family: FamilyState,
+}
+
+#[derive(Clone, Debug)]
+enum FamilyState {
+    Rnn(rnn::State),
+    Transformer(transformer::State),
+}
+
+impl Ready {
+    pub(crate) fn new(model: &Model) -> Result<Self> {
+        let (parameters, vocabs) = (&model.parameters, model.vocabs.clone());
+        let family = match &model.config {
+            ModelConfig::Rnn(config) => {
+                Family::Rnn(Box::new(rnn::Ready::new(config, parameters, vocabs, model.special)?))
+            }
+            ModelConfig::Transformer(config) => Family::Transformer(Box::new(
+                transformer::Ready::new(config, parameters, vocabs, model.special)?,
+            )),
+        };
+        Ok(Self { family })
+    }
+
+    /// Reads alignments from this attention instead of [`Attended::default`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchHead`] if the model has no such layer or head.
+    pub fn attend(&mut self, attended: Attended) -> Result<()> {
+        match &mut self.family {
+            Family::Rnn(_) => {
+                let layer = attended.layer.map(|layer| ("layer", layer));
+                let Some((what, found)) = layer.or(attended.head.map(|head| ("head", head))) else {
+                    return Ok(());
+                };
+                let has = "recurrent, with one attention and no heads".into();
+                Err(Error::NoSuchHead { what, found, has })
+            }
+            Family::Transformer(ready) => ready.attend(attended),
+        }
+    }
+}
+
+impl EncoderDecoder for Ready {
+    type State = State;
+
+    fn vocab(&self) -> usize {
+        match &self.family {
+            Family::Rnn(ready) => ready.vocab(),
+            Family::Transformer(ready) => ready.vocab(),
+        }
+    }
+
+    fn special(&self) -> Special {
+        match &self.family {
+            Family::Rnn(ready) => ready.special(),
+            Family::Transformer(ready) => ready.special(),
+        }
+    }
+
+    fn start(&self, src: &[Vec<u32>]) -> Result<State> {
+        let family = match &self.family {
+            Family::Rnn(ready) => FamilyState::Rnn(ready.start(src)?),
+            Family::Transformer(ready) => FamilyState::Transformer(ready.start(src)?),
+        };
+        Ok(State { family })
+    }
+
+    fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
+        match (&self.family, &mut state.family) {
+            (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.step(state, last),
+            (Family::Transformer(ready), FamilyState::Transformer(state)) => {
+                ready.step(state, last)
+            }
+            _ => Err(Error::ForeignState),
+        }
+    }
+
+    fn select(&self, state: &mut State, rows: &[usize]) -> Result<()> {
+        match (&self.family, &mut state.family) {
+            (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.select(state, rows),
+            (Family::Transformer(ready), FamilyState::Transformer(state)) => {
+                ready.select(state, rows)
+            }
+            _ => Err(Error::ForeignState),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What every family of networks must do, checked for any configuration.
+
+use candle_core::{DType, Device, Tensor};
+use kernels::{Mode, Purpose, Random};
+use model::{Batch, EncoderDecoder, Model, ModelConfig, Objective, Result, Special, Vocabs};
+
+pub const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
+pub const SRC: [&[u32]; 3] = [&[5, 7, 4, 9, 6], &[8], &[4, 6, 10]];
+pub const TGT: [&[u32]; 3] = [&[9, 4], &[6, 5, 8, 7], &[]];
+const VOCAB: usize = 11;
+
+pub fn size(n: usize) -> std::num::NonZeroUsize {
+    n.try_into().expect("sizes here are not zero")
+}
+
+pub fn model(config: &ModelConfig, dtype: DType) -> Result<Model> {
+    let vocabs = Vocabs { src: VOCAB, tgt: VOCAB, joint: true, ..Default::default() };
+    Model::with_dtype(config, vocabs, SPECIAL, 7, dtype, &Device::Cpu)
+}
+
+pub fn batch(places: &[usize]) -> Result<Batch> {
+    let pairs: Vec<(&[u32], &[u32])> = places.iter().map(|&i| (SRC[i], TGT[i])).collect();
+    Batch::new(&pairs, SPECIAL)
+}
+
+pub fn training() -> Mode {
+    Mode::Train(Random::new(3, Purpose::Dropout, 17))
+}
+
+/// Gradients of all parameters, in name order; empty for one that received none.
+pub fn gradients(model: &Model, objective: &Objective) -> Result<Vec<Vec<f64>>> {
+    let loss = model.loss(&batch(&[0, 1, 2])?, objective, &training())?;
+    let grads = loss.objective.backward()?;
+    let values = |grad: &Tensor| grad.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let parameters = model.parameters().iter();
+    Ok(parameters
+        .map(|(_, var)| grads.get(var).map_or(Ok(Vec::new()), values))
+        .collect::<candle_core::Result<_>>()?)
+}
+
+/// Every parameter receives a gradient, and it is that of finite differences.
+pub fn check_gradients(config: &ModelConfig, objective: &Objective) -> Result<()> {
+    const STEP: f64 = 1e-5;
+    let (model, batch) = (model(config, DType::F64)?, batch(&[0, 1, 2])?);
+    let value = || -> Result<f64> {
+        Ok(model.loss(&batch, objective, &training())?.objective.to_scalar::<f64>()?)
+    };
+    for ((name, var), grad) in model.parameters().iter().zip(gradients(&model, objective)?) {
+        let norm: f64 = grad.iter().map(|g| g * g).sum();
+        assert!(norm.is_finite() && norm > 0.0, "{config:?}: {name} has gradient norm² {norm}");
+        // Some elements of each parameter, chosen without regard to its layout.
+        let values = var.flatten_all()?.to_vec1::<f64>()?;
+        for element in (0..values.len()).step_by(1 + values.len() / 7) {
+            let at = |delta: f64| -> Result<f64> {
+                let mut moved = values.clone();
+                moved[element] += delta;
+                var.set(&Tensor::from_vec(moved, var.shape(), &Device::Cpu)?)?;
+                value()
+            };
+            let numeric = (at(STEP)? - at(-STEP)?) / (2.0 * STEP);
+            at(0.0)?;
+            let error = (numeric - grad[element]).abs();
+            assert!(error < 1e-7, "{config:?}: {name}[{element}] errs by {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Search finds the probabilities that training reports; `attends` tells whether the model has
+/// attention.
+pub fn check_search(config: &ModelConfig, attends: bool) -> Result<()> {
+    let model = model(config, DType::F32)?;
+    let ready = model.ready()?;
+    for (src, tgt) in SRC.iter().zip(TGT) {
+        let batch = Batch::new(&[(src, tgt)], SPECIAL)?;
+        let loss = model.loss(&batch, &Objective::default(), &Mode::Eval)?;
+        let mut state = ready.start(&[src.to_vec()])?;
+        let (mut last, mut nats) = (SPECIAL.bos, 0.0);
+        for &next in tgt.iter().chain([&SPECIAL.eos]) {
+            let step = ready.step(&mut state, &[last])?;
+            nats -= f64::from(step.log_probs[next as usize]);
+            let seen: f32 = step.weights[0].iter().sum();
+            assert_eq!(step.weights[0].len(), if attends { src.len() + 1 } else { 0 });
+            assert!(seen <= 1.0 + 1e-6 && (seen > 0.0) == attends, "{config:?}: {seen}");
+            last = next;
+        }
+        // Some fifty f32 operations deep, on numbers around one.
+        assert!((nats - loss.nats).abs() < 2e-5, "{config:?}: {nats} and {}", loss.nats);
+    }
+    Ok(())
+}
+
+/// Neighbours and their order change no bit of a search.
+pub fn check_neighbours(config: &ModelConfig) -> Result<()> {
+    let ready = model(config, DType::F32)?.ready()?;
+    let alone = |i: usize| -> Result<_> {
+        let mut state = ready.start(&[SRC[i].to_vec()])?;
+        ready.step(&mut state, &[SPECIAL.bos])?;
+        ready.step(&mut state, &[4 + i as u32])
+    };
+    for order in [[0, 1, 2], [2, 0, 1]] {
+        let src: Vec<Vec<u32>> = order.iter().map(|&i| SRC[i].to_vec()).collect();
+        let mut state = ready.start(&src)?;
+        ready.step(&mut state, &[SPECIAL.bos; 3])?;
+        // Two hypotheses of the last sentence, then one of the first; the second is gone.
+        ready.select(&mut state, &[2, 2, 0])?;
+        let rows = [order[2], order[2], order[0]];
+        let last: Vec<u32> = rows.iter().map(|&i| 4 + i as u32).collect();
+        let step = ready.step(&mut state, &last)?;
+        for (row, &i) in rows.iter().enumerate() {
+            let expected = alone(i)?;
+            assert_eq!(step.weights[row], expected.weights[0], "{config:?}");
+            assert_eq!(step.log_probs[row * VOCAB..][..VOCAB], expected.log_probs, "{config:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The loss of a batch is the sum of the losses of its sentences.
+pub fn check_sum(config: &ModelConfig) -> Result<()> {
+    let model = model(config, DType::F64)?;
+    let nats = |places: &[usize]| -> Result<f64> {
+        Ok(model.loss(&batch(places)?, &Objective::default(), &Mode::Eval)?.nats)
+    };
+    let sum = nats(&[0])? + nats(&[1])? + nats(&[2])?;
+    assert!((nats(&[2, 0, 1])? - sum).abs() < 1e-12, "{config:?}");
+    Ok(())
+}
+
+/// The number of threads changes no bit of the gradients.
+pub fn check_threads(config: &ModelConfig) -> Result<()> {
+    let run = || gradients(&model(config, DType::F32)?, &Objective::smoothed(0.1));
+    let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads");
+    let one = pool(1).install(run)?;
+    assert!(one == pool(2).install(run)?);
+    assert!(one == pool(3).install(run)?);
+    Ok(())
+}
+
+/// Names of the parameters.
+pub fn names(config: &ModelConfig) -> Result<Vec<String>> {
+    Ok(model(config, DType::F32)?.parameters().iter().map(|(name, _)| name.to_owned()).collect())
+}

@@ -1,0 +1,240 @@
+//! The Transformer as a whole: its gradients, its invariances, and that search and training see
+//! the same model.
+
+mod network;
+
+use candle_core::DType;
+use model::{
+    Activation, Attended, EncoderDecoder, ModelConfig, Norm, NormPlace, Objective, Positions,
+    Result, Tie, TransformerConfig,
+};
+
+use network::{SPECIAL, SRC, size};
+
+fn small() -> TransformerConfig {
+    let rate = |rate: f64| rate.try_into().expect("a rate");
+    TransformerConfig {
+        dim: size(6),
+        heads: size(3),
+        ffn_dim: size(5),
+        encoder_layers: size(2),
+        decoder_layers: size(2),
+        tie: Tie::All,
+        dropout: rate(0.3),
+        attention_dropout: rate(0.2),
+        activation_dropout: rate(0.2),
+        word_dropout: rate(0.1),
+        ..Default::default()
+    }
+}
+
+/// Configurations that between them take every path of the network.
+fn configs() -> Vec<TransformerConfig> {
+    vec![
+        small(),
+        TransformerConfig { norm_place: NormPlace::After, tie: Tie::None, ..small() },
+        TransformerConfig {
+            norm: Norm::Rms,
+            activation: Activation::Silu,
+            gated: true,
+            positions: Positions::Rotary,
+            tie: Tie::Target,
+            ..small()
+        },
+        TransformerConfig {
+            norm: Norm::Rms,
+            norm_place: NormPlace::After,
+            activation: Activation::Gelu,
+            positions: Positions::Learned,
+            max_len: size(7),
+            encoder_layers: size(3),
+            decoder_layers: size(1),
+            tie: Tie::Source,
+            ..small()
+        },
+        TransformerConfig {
+            activation: Activation::Relu,
+            gated: true,
+            window: Some(size(1)),
+            heads: size(1),
+            ..small()
+        },
+        TransformerConfig { activation: Activation::Silu, recompute: true, ..small() },
+    ]
+}
+
+#[test]
+fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
+    for config in configs() {
+        network::check_gradients(&ModelConfig::Transformer(config), &Objective::smoothed(0.1))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn search_and_training_see_the_same_model() -> Result<()> {
+    for config in configs() {
+        network::check_search(&ModelConfig::Transformer(config), true)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn neighbours_and_their_order_change_no_bit_of_a_search() -> Result<()> {
+    for config in configs() {
+        network::check_neighbours(&ModelConfig::Transformer(config))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_loss_of_a_batch_is_the_sum_of_its_sentences() -> Result<()> {
+    for config in configs() {
+        network::check_sum(&ModelConfig::Transformer(config))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn threads_do_not_change_a_bit_of_the_gradients() -> Result<()> {
+    let config = TransformerConfig { dim: size(96), ffn_dim: size(192), ..small() };
+    network::check_threads(&ModelConfig::Transformer(config))
+}
+
+#[test]
+fn activations_computed_again_are_the_same_bits() -> Result<()> {
+    let gradients = |recompute| -> Result<_> {
+        let config = TransformerConfig { recompute, ..small() };
+        let model = network::model(&ModelConfig::Transformer(config), DType::F32)?;
+        network::gradients(&model, &Objective::smoothed(0.1))
+    };
+    assert!(gradients(true)? == gradients(false)?);
+    Ok(())
+}
+
+#[test]
+fn a_layer_that_is_left_out_receives_a_gradient_of_zero_and_the_others_do_not() -> Result<()> {
+    let layer_drop = 0.5.try_into().expect("a rate");
+    let config = ModelConfig::Transformer(TransformerConfig {
+        layer_drop,
+        encoder_layers: size(8),
+        ..small()
+    });
+    let model = network::model(&config, DType::F32)?;
+    let grads = network::gradients(&model, &Objective::default())?;
+    let names = network::names(&config)?;
+    let of = |layer: usize| -> Vec<bool> {
+        let prefix = format!("encoder.{layer}.");
+        let mine = names.iter().zip(&grads).filter(|(name, _)| name.starts_with(&prefix));
+        mine.map(|(_, grad)| !grad.is_empty() && grad.iter().all(|&g| g == 0.0)).collect()
+    };
+    let left_out: Vec<bool> = (0..8).map(|layer| of(layer)[0]).collect();
+    assert!((0..8).all(|layer| of(layer).iter().all(|&zero| zero == left_out[layer])));
+    assert!(left_out.contains(&true) && left_out.contains(&false), "{left_out:?}");
+    Ok(())
+}
+
+#[test]
+fn alignments_are_read_from_the_layer_and_head_that_was_chosen() -> Result<()> {
+    let model = network::model(&ModelConfig::Transformer(small()), DType::F32)?;
+    let mut ready = model.ready()?;
+    let mut weights = |attended| -> Result<Vec<f32>> {
+        ready.attend(attended)?;
+        let mut state = ready.start(&[SRC[0].to_vec()])?;
+        Ok(ready.step(&mut state, &[SPECIAL.bos])?.weights.remove(0))
+    };
+    for layer in [0, 1] {
+        let heads = (0..3)
+            .map(|head| weights(Attended { layer: Some(layer), head: Some(head) }))
+            .collect::<Result<Vec<_>>>()?;
+        assert_ne!(heads[0], heads[1]);
+        let mean = weights(Attended { layer: Some(layer), head: None })?;
+        for (position, weight) in mean.iter().enumerate() {
+            let expected = heads.iter().map(|head| head[position]).sum::<f32>() / 3.0;
+            assert!((weight - expected).abs() < 1e-6);
+        }
+    }
+    assert_ne!(
+        weights(Attended { layer: Some(0), head: None })?,
+        weights(Attended { layer: Some(1), head: None })?
+    );
+    let error = weights(Attended { layer: Some(2), head: None }).expect_err("two layers");
+    assert!(error.to_string().contains("no layer 2"), "{error}");
+    let error = weights(Attended { layer: Some(0), head: Some(3) }).expect_err("three heads");
+    assert!(error.to_string().contains("no head 3"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_sentence_beyond_learned_positions_is_refused() -> Result<()> {
+    let config =
+        TransformerConfig { positions: Positions::Learned, max_len: size(5), ..small() };
+    let model = network::model(&ModelConfig::Transformer(config), DType::F32)?;
+    let error = model.ready()?.start(&[SRC[0].to_vec()]).expect_err("six tokens with the end");
+    assert!(error.to_string().contains("6 tokens is too long"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn names_of_parameters_are_an_interface() -> Result<()> {
+    let config =
+        TransformerConfig { encoder_layers: size(1), decoder_layers: size(1), ..small() };
+    let expected = [
+        "decoder.0.attention.input.bias",
+        "decoder.0.attention.input.weight",
+        "decoder.0.attention.norm.bias",
+        "decoder.0.attention.norm.weight",
+        "decoder.0.attention.output.bias",
+        "decoder.0.attention.output.weight",
+        "decoder.0.cross.memory.bias",
+        "decoder.0.cross.memory.weight",
+        "decoder.0.cross.norm.bias",
+        "decoder.0.cross.norm.weight",
+        "decoder.0.cross.output.bias",
+        "decoder.0.cross.output.weight",
+        "decoder.0.cross.query.bias",
+        "decoder.0.cross.query.weight",
+        "decoder.0.feed_forward.input.bias",
+        "decoder.0.feed_forward.input.weight",
+        "decoder.0.feed_forward.norm.bias",
+        "decoder.0.feed_forward.norm.weight",
+        "decoder.0.feed_forward.output.bias",
+        "decoder.0.feed_forward.output.weight",
+        "decoder.norm.bias",
+        "decoder.norm.weight",
+        "embedding.weight",
+        "encoder.0.attention.input.bias",
+        "encoder.0.attention.input.weight",
+        "encoder.0.attention.norm.bias",
+        "encoder.0.attention.norm.weight",
+        "encoder.0.attention.output.bias",
+        "encoder.0.attention.output.weight",
+        "encoder.0.feed_forward.input.bias",
+        "encoder.0.feed_forward.input.weight",
+        "encoder.0.feed_forward.norm.bias",
+        "encoder.0.feed_forward.norm.weight",
+        "encoder.0.feed_forward.output.bias",
+        "encoder.0.feed_forward.output.weight",
+        "encoder.norm.bias",
+        "encoder.norm.weight",
+        "output.bias",
+    ];
+    assert_eq!(network::names(&ModelConfig::Transformer(config))?, expected);
+    Ok(())
+}
+
+#[test]
+fn contradictions_in_a_configuration_are_named() {
+    for (config, expected) in [
+        (TransformerConfig { heads: size(4), ..small() }, "6 numbers cannot be dealt out to 4"),
+        (
+            TransformerConfig { positions: Positions::Rotary, heads: size(2), ..small() },
+            "`dim / heads` is 3, which is odd",
+        ),
+        (TransformerConfig { dim: size(9), ..small() }, "`dim` is 9, which is odd"),
+    ] {
+        let config = ModelConfig::Transformer(config);
+        let error = network::model(&config, DType::F32).expect_err("a contradiction");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
