@@ -18,6 +18,7 @@
 //! | [`matmul`] | matrix products in one fixed order of summation |
 //! | [`activation`] | ReLU, GELU and Swish, plain and gated, forward and backward |
 //! | [`operation`] | operations with any number of inputs on Candle's tape |
+//! | [`positions`] | words with their positions: scaled embeddings, sinusoidal table |
 //! | [`random`] | random numbers that can be replayed; [`Mode`] |
 //! | [`slices`], [`simd`] | loops, compiled for each instruction set |
 //! | [`storage`] | tensors as slices |
@@ -32,6 +33,7 @@ pub mod linear;
 pub mod matmul;
 pub mod norm;
 pub mod operation;
+pub mod positions;
 pub mod random;
 mod real;
 pub mod recurrent;
