@@ -10,18 +10,21 @@
 //! A chunk of tokens at a time, the logits are computed, turned into their gradient in place,
 //! and multiplied into the gradients of `h`, `W` and `b`: one chunk is all that ever exists. The
 //! backward pass only scales what is there.
+//!
+//! [`r_drop`] regularises the model with its own dropout.
+
+mod rows;
 
 use std::sync::Arc;
 
 use candle_core::{Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
+use self::rows::{Losses, Task};
 use crate::matmul::{Matrix, MatrixMut, Packed, Target, matmul, matmul_packed};
 use crate::operation::{Operation, Output, apply};
-use crate::recurrent::{add_column_sums, repeat_row};
 use crate::{Real, slices, storage};
 
-/// Tokens whose logits exist at a time.
+/// Tokens whose logits exist at a time; even, so that no pair is torn apart.
 const CHUNK: usize = 512;
 
 /// A loss over some tokens.
@@ -31,6 +34,9 @@ pub struct CrossEntropy {
     pub objective: Tensor,
     /// The plain cross-entropy, summed over the tokens, in nats.
     pub nats: f64,
+    /// How far apart the pairs of [`r_drop`] are, `½ (KL(p‖q) + KL(q‖p))`, summed over them, in
+    /// nats; zero without pairs.
+    pub divergence: f64,
 }
 
 /// The loss of predicting `targets` from `hidden` `[tokens, dim]` through `weight` `[vocab, dim]`
@@ -47,6 +53,72 @@ pub fn cross_entropy<T: Real>(
     smoothing: f64,
     differentiable: bool,
 ) -> Result<CrossEntropy> {
+    let (dim, vocab) = sizes(hidden, weight, bias, targets)?;
+    let targets = targets.clone();
+    let twins = None;
+    let operation = Projection { dim, vocab, targets, smoothing, twins, differentiable };
+    project::<T>(operation, hidden, weight, bias)
+}
+
+/// How [`r_drop`] regularises.
+#[derive(Clone, Debug)]
+pub struct RDrop {
+    /// What the divergence of a pair is multiplied by; 5 in the paper's translation models.
+    pub alpha: f64,
+    /// Each token of the batch once, as its two rows.
+    pub pairs: Arc<[[u32; 2]]>,
+}
+
+/// [`cross_entropy`] with R-Drop (Liang et al., 2021, eq. 3 and 4): the batch holds every token
+/// twice, under different dropout masks, and with the distributions `p` and `q` of the two
+///
+/// ```text
+/// objective = loss p + loss q + α · ½ (KL(p‖q) + KL(q‖p))
+/// ```
+///
+/// summed over the pairs. The paper's own code divides this sum by the number of pairs, not by
+/// that of rows; it, too, smooths the labels of both losses and nothing else.
+///
+/// # Errors
+/// If shapes do not fit, a target lies outside the vocabulary, a row is not in exactly one pair,
+/// a pair has two targets, or the tensors are not contiguous `T`s on the CPU.
+pub fn r_drop<T: Real>(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &Arc<[u32]>,
+    smoothing: f64,
+    by: &RDrop,
+) -> Result<CrossEntropy> {
+    let (dim, vocab) = sizes(hidden, weight, bias, targets)?;
+    let order: Vec<usize> = by.pairs.iter().flatten().map(|&row| row as usize).collect();
+    let mut seen = vec![false; targets.len()];
+    for &row in &order {
+        match seen.get_mut(row) {
+            Some(seen) if !*seen => *seen = true,
+            _ => bail!("R-Drop: row {row} of {} is not in exactly one pair", targets.len()),
+        }
+    }
+    if order.len() != targets.len() {
+        bail!("R-Drop: {} pairs for {} rows", by.pairs.len(), targets.len())
+    }
+    let sorted: Arc<[u32]> = order.iter().map(|&row| targets[row]).collect();
+    if let Some(pair) = sorted.chunks_exact(2).position(|pair| pair[0] != pair[1]) {
+        bail!("R-Drop: rows {:?} are not the same token", by.pairs[pair])
+    }
+    let twins = Some(Twins { alpha: by.alpha, order });
+    let targets = sorted;
+    let operation = Projection { dim, vocab, targets, smoothing, twins, differentiable: true };
+    project::<T>(operation, hidden, weight, bias)
+}
+
+/// `dim` and `vocab`, if everything fits together.
+fn sizes(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &[u32],
+) -> Result<(usize, usize)> {
     let (tokens, dim) = hidden.dims2()?;
     let vocab = weight.dim(0)?;
     if weight.dims() != [vocab, dim] || bias.dims() != [vocab] || targets.len() != tokens {
@@ -61,10 +133,19 @@ pub fn cross_entropy<T: Real>(
     if let Some(id) = targets.iter().find(|&&id| id as usize >= vocab) {
         bail!("target {id} lies outside a vocabulary of {vocab}")
     }
-    let operation = Projection { dim, vocab, targets: targets.clone(), smoothing, differentiable };
-    let both = apply::<T, _>(operation, &[hidden, weight, bias])?; // [2]: objective, nats
-    let nats = storage::with_slice::<T, _>(&both, |v| Ok(v[1].to_f64()))?;
-    Ok(CrossEntropy { objective: both.get(0)?, nats })
+    Ok((dim, vocab))
+}
+
+fn project<T: Real>(
+    operation: Projection,
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+) -> Result<CrossEntropy> {
+    let all = apply::<T, _>(operation, &[hidden, weight, bias])?; // [3]
+    let (nats, divergence) =
+        storage::with_slice::<T, _>(&all, |v| Ok((v[1].to_f64(), v[2].to_f64())))?;
+    Ok(CrossEntropy { objective: all.get(0)?, nats, divergence })
 }
 
 /// What [`cross_entropy`] computes, in ordinary tensor operations, on any device.
@@ -85,15 +166,50 @@ pub fn reference(
     let uniform = log_probs.mean(1)?.sum_all()?.neg()?;
     let objective = ((&plain * (1.0 - smoothing))? + (uniform * smoothing)?)?;
     let nats = plain.to_dtype(candle_core::DType::F64)?.to_scalar()?;
-    Ok(CrossEntropy { objective, nats })
+    Ok(CrossEntropy { objective, nats, divergence: 0.0 })
+}
+
+/// What [`r_drop`] computes, in ordinary tensor operations, on any device.
+///
+/// # Errors
+/// If shapes do not fit.
+pub fn r_drop_reference(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &[u32],
+    smoothing: f64,
+    by: &RDrop,
+) -> Result<CrossEntropy> {
+    let plain = reference(hidden, weight, bias, targets, smoothing)?;
+    let of = |which: usize| {
+        let rows: Vec<u32> = by.pairs.iter().map(|pair| pair[which]).collect();
+        let rows = hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)?;
+        candle_nn::ops::log_softmax(&rows.matmul(&weight.t()?)?.broadcast_add(bias)?, 1)
+    };
+    let (p, q) = (of(0)?, of(1)?); // log-probabilities, [pairs, vocab]
+    // KL(p‖q) + KL(q‖p) = Σ (p − q) (log p − log q)
+    let divergence = (((p.exp()? - q.exp()?)? * (p - q)?)?.sum_all()? * 0.5)?;
+    let objective = (plain.objective + (&divergence * by.alpha)?)?;
+    let divergence = divergence.to_dtype(candle_core::DType::F64)?.to_scalar()?;
+    Ok(CrossEntropy { objective, nats: plain.nats, divergence })
 }
 
 struct Projection {
     dim: usize,
     vocab: usize,
+    /// Of the rows in the order in which they are worked on.
     targets: Arc<[u32]>,
     smoothing: f64,
+    twins: Option<Twins>,
     differentiable: bool,
+}
+
+/// Rows that are the same token.
+struct Twins {
+    alpha: f64,
+    /// All rows, the two of a pair side by side.
+    order: Vec<usize>,
 }
 
 /// Gradients of states, weight and bias, for an upstream gradient of one.
@@ -111,43 +227,21 @@ impl<T: Real> Operation<T> for Projection {
     }
 
     fn forward(&self, inputs: &[&[T]]) -> Result<Output<T, Self::Saved>> {
-        let (dim, vocab, tokens) = (self.dim, self.vocab, self.targets.len());
-        let weight = Matrix::new(inputs[1], vocab, dim);
-        let to_logits = Packed::new(weight.t());
-        let mut grads = self.differentiable.then(|| Grads {
-            hidden: vec![T::ZERO; tokens * dim],
-            weight: vec![T::ZERO; vocab * dim],
-            bias: vec![T::ZERO; vocab],
-        });
-        let from_logits = self.differentiable.then(|| Packed::new(weight));
-        let mut logits = vec![T::ZERO; CHUNK.min(tokens) * vocab];
-        let (mut objective, mut nats) = (0.0, 0.0);
-        for start in (0..tokens).step_by(CHUNK) {
-            let rows = CHUNK.min(tokens - start);
-            let logits = &mut logits[..rows * vocab];
-            let hidden = Matrix::new(&inputs[0][start * dim..(start + rows) * dim], rows, dim);
-            repeat_row(inputs[2], logits);
-            matmul_packed(hidden, &to_logits, MatrixMut::new(logits, rows, vocab), Target::Add);
-            for (smoothed, plain) in self.losses(&self.targets[start..start + rows], logits) {
-                objective += smoothed;
-                nats += plain;
+        let Some(twins) = &self.twins else {
+            let (losses, grads) = self.run(inputs[0], inputs[1], inputs[2]);
+            return Ok(self.output(losses, grads));
+        };
+        let rows = twins.order.iter().map(|&row| &inputs[0][row * self.dim..][..self.dim]);
+        let hidden = rows.collect::<Vec<_>>().concat();
+        let (losses, mut grads) = self.run(&hidden, inputs[1], inputs[2]);
+        if let Some(grads) = &mut grads {
+            let mut hidden = vec![T::ZERO; grads.hidden.len()];
+            for (&row, grad) in twins.order.iter().zip(grads.hidden.chunks_exact(self.dim)) {
+                hidden[row * self.dim..][..self.dim].copy_from_slice(grad);
             }
-            if let (Some(grads), Some(from_logits)) = (&mut grads, &from_logits) {
-                let upstream = Matrix::new(logits, rows, vocab);
-                let out = &mut grads.hidden[start * dim..(start + rows) * dim];
-                matmul_packed(
-                    upstream,
-                    from_logits,
-                    MatrixMut::new(out, rows, dim),
-                    Target::Replace,
-                );
-                let out = MatrixMut::new(&mut grads.weight, vocab, dim);
-                matmul(upstream.t(), hidden, out, Target::Add);
-                add_column_sums(logits, &mut grads.bias);
-            }
+            grads.hidden = hidden;
         }
-        let values = vec![T::of(objective), T::of(nats)];
-        Ok(Output { values, shape: Shape::from(2), saved: grads })
+        Ok(self.output(losses, grads))
     }
 
     fn backward(
@@ -170,27 +264,51 @@ impl<T: Real> Operation<T> for Projection {
 }
 
 impl Projection {
-    /// Smoothed and plain loss of each row of `logits`, which become their gradients if asked.
-    fn losses<T: Real>(&self, targets: &[u32], logits: &mut [T]) -> Vec<(f64, f64)> {
-        let uniform = self.smoothing / self.vocab as f64;
-        logits
-            .par_chunks_mut(self.vocab)
-            .zip(targets)
-            .map(|(row, &target)| {
-                let target = target as usize;
-                let mean = slices::sum(row).to_f64() / self.vocab as f64;
-                let peak = slices::max(row);
-                let correct = row[target].to_f64();
-                let total = slices::exp_shifted(row, peak);
-                let log_total = peak.to_f64() + total.to_f64().ln();
-                if self.differentiable {
-                    slices::scale_shift(row, T::ONE / total, T::of(-uniform));
-                    row[target] -= T::of(1.0 - self.smoothing);
-                }
-                let plain = log_total - correct;
-                ((1.0 - self.smoothing) * plain + self.smoothing * (log_total - mean), plain)
-            })
-            .collect()
+    fn output<T: Real>(
+        &self,
+        losses: Losses,
+        saved: Option<Grads<T>>,
+    ) -> Output<T, Option<Grads<T>>> {
+        let values = [losses.objective, losses.nats, losses.divergence].map(T::of).to_vec();
+        Output { values, shape: Shape::from(3), saved }
+    }
+
+    /// Losses, and gradients if asked for, a chunk at a time.
+    fn run<T: Real>(&self, hidden: &[T], weight: &[T], bias: &[T]) -> (Losses, Option<Grads<T>>) {
+        let (dim, vocab, tokens) = (self.dim, self.vocab, self.targets.len());
+        let Self { smoothing, differentiable, .. } = *self;
+        let alpha = self.twins.as_ref().map(|twins| twins.alpha);
+        let task = Task { bias, smoothing, alpha, differentiable };
+        let weight = Matrix::new(weight, vocab, dim);
+        let to_logits = Packed::new(weight.t());
+        let mut grads = differentiable.then(|| Grads {
+            hidden: vec![T::ZERO; tokens * dim],
+            weight: vec![T::ZERO; vocab * dim],
+            bias: vec![T::ZERO; vocab],
+        });
+        let from_logits = differentiable.then(|| Packed::new(weight));
+        let mut logits = vec![T::ZERO; CHUNK.min(tokens) * vocab];
+        let mut losses = Losses::default();
+        for start in (0..tokens).step_by(CHUNK) {
+            let rows = CHUNK.min(tokens - start);
+            let targets = &self.targets[start..start + rows];
+            let states = start * dim..(start + rows) * dim;
+            let logits = &mut logits[..rows * vocab];
+            let hidden = Matrix::new(&hidden[states.clone()], rows, dim);
+            let out = MatrixMut::new(logits, rows, vocab);
+            matmul_packed(hidden, &to_logits, out, Target::Replace);
+            let (Some(grads), Some(from_logits)) = (&mut grads, &from_logits) else {
+                losses.add(task.run(targets, logits, &mut []));
+                continue;
+            };
+            losses.add(task.run(targets, logits, &mut grads.bias));
+            let upstream = Matrix::new(logits, rows, vocab);
+            let out = MatrixMut::new(&mut grads.hidden[states], rows, dim);
+            matmul_packed(upstream, from_logits, out, Target::Replace);
+            let out = MatrixMut::new(&mut grads.weight, vocab, dim);
+            matmul(upstream.t(), hidden, out, Target::Add);
+        }
+        (losses, grads)
     }
 }
 
@@ -242,6 +360,92 @@ mod tests {
             Ok(cross_entropy::<f64>(&x[0], &x[1], &x[2], &[0, 4, 2].into(), 0.1, true)?.objective)
         })?;
         assert!(error < 1e-8, "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn pairs_agree_with_their_definition_and_with_finite_differences() -> Result<()> {
+        // More rows than a chunk; a token's rows are far apart.
+        let tokens = CHUNK + 6;
+        let half = tokens as u32 / 2;
+        let inputs = [wave((tokens, 2), 0.0)?, (wave((5, 2), 1.0)? * 2.0)?, wave(5, 2.0)?];
+        let targets: Arc<[u32]> = (0..tokens as u32).map(|i| i % half * (i % half) % 5).collect();
+        let by = RDrop { alpha: 5.0, pairs: (0..half).map(|i| [i, i + half]).collect() };
+        let fused = r_drop::<f64>(&inputs[0], &inputs[1], &inputs[2], &targets, 0.1, &by)?;
+        let plain = r_drop_reference(&inputs[0], &inputs[1], &inputs[2], &targets, 0.1, &by)?;
+        assert!((fused.nats - plain.nats).abs() < 1e-10);
+        assert!((fused.divergence - plain.divergence).abs() < 1e-10);
+        assert!(distance(&fused.objective, &plain.objective)? < 1e-10);
+        let error = largest_error(&inputs[1..], |x| {
+            let loss = r_drop::<f64>(&inputs[0], &x[0], &x[1], &targets, 0.1, &by)?;
+            loss.objective * 0.01
+        })?;
+        assert!(error < 1e-7, "{error}");
+        let few = [wave((6, 2), 0.0)?, inputs[1].clone(), inputs[2].clone()];
+        let by = RDrop { alpha: 5.0, pairs: [[4, 1], [0, 3], [2, 5]].into() };
+        let targets: Arc<[u32]> = [2, 0, 4, 2, 0, 4].into();
+        let error = largest_error(&few, |x| {
+            Ok(r_drop::<f64>(&x[0], &x[1], &x[2], &targets, 0.1, &by)?.objective)
+        })?;
+        assert!(error < 1e-7, "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn equal_pairs_cost_nothing_and_false_pairs_are_named() -> Result<()> {
+        let row = wave((1, 2), 0.0)?;
+        let (hidden, weight) = (Tensor::cat(&[&row, &row], 0)?, wave((5, 2), 1.0)?);
+        let run = |pairs: &[[u32; 2]], targets: [u32; 2]| {
+            let by = RDrop { alpha: 3.0, pairs: pairs.into() };
+            r_drop::<f64>(&hidden, &weight, &wave(5, 2.0)?, &targets.into(), 0.0, &by)
+        };
+        let loss = run(&[[0, 1]], [3, 3])?;
+        assert_eq!(loss.divergence, 0.0);
+        assert!((loss.objective.to_scalar::<f64>()? - loss.nats).abs() < 1e-14);
+        for (pairs, targets, message) in [
+            (&[[0, 0]][..], [3, 3], "row 0 of 2 is not in exactly one pair"),
+            (&[[0, 2]], [3, 3], "row 2 of 2 is not in exactly one pair"),
+            (&[], [3, 3], "0 pairs for 2 rows"),
+            (&[[1, 0]], [3, 4], "rows [1, 0] are not the same token"),
+        ] {
+            let error = run(pairs, targets).expect_err(message).to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn threads_change_no_bit() -> Result<()> {
+        let f32s = |x: Tensor| x.to_dtype(candle_core::DType::F32);
+        let tokens = CHUNK + 70;
+        let inputs =
+            [f32s(wave((tokens, 3), 0.0)?)?, f32s(wave((131, 3), 1.0)?)?, f32s(wave(131, 2.0)?)?];
+        let targets: Arc<[u32]> = (0..tokens as u32).map(|i| i / 2 % 131).collect();
+        let by = RDrop {
+            alpha: 2.0,
+            pairs: (0..tokens as u32 / 2).map(|i| [2 * i, 2 * i + 1]).collect(),
+        };
+        let run = |threads, paired: bool| -> Result<Vec<Vec<f32>>> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let vars = inputs.iter().map(candle_core::Var::from_tensor);
+                let vars = vars.collect::<Result<Vec<_>>>()?;
+                let loss = if paired {
+                    r_drop::<f32>(&vars[0], &vars[1], &vars[2], &targets, 0.1, &by)?
+                } else {
+                    cross_entropy::<f32>(&vars[0], &vars[1], &vars[2], &targets, 0.1, true)?
+                };
+                let grads = loss.objective.backward()?;
+                let grads =
+                    vars.iter().map(|var| storage::to_vec(grads.get(var).expect("a gradient")));
+                let mut all = grads.collect::<Result<Vec<_>>>()?;
+                all.push(vec![loss.objective.to_scalar()?]);
+                Ok(all)
+            })
+        };
+        for paired in [false, true] {
+            assert_eq!(run(1, paired)?, run(3, paired)?);
+        }
         Ok(())
     }
 

@@ -4,23 +4,28 @@
 //! [`Random`] family and on `i` alone, so the backward pass draws the same mask again, a resumed
 //! run needs no state, and threads and devices agree.
 //!
-//! Elements go in groups of 64: element `r` of group `g` takes word `r / 16` of the generator's
-//! block `16 g + r % 16`. So sixteen blocks are computed side by side in vector registers.
+//! That number has 16 bits, so rates are rounded to multiples of `2⁻¹⁶`, and the scale of what
+//! is kept belongs to the rounded rate. Elements go in groups of 128: element `r` of group `g`
+//! takes a half of word `r / 16 % 4` of block `16 g + r % 16` of [`Lanes`](crate::random::Lanes):
+//! the lower half in the first 64 elements, the upper in the others. So sixteen blocks are
+//! computed side by side in vector registers.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::operation::{Operation, Output, apply as apply_operation};
-use crate::random::Lanes;
 use crate::recurrent::Steps;
 use crate::{Mode, Random, Real, vectorized};
 
 /// Elements whose numbers are drawn together.
-const GROUP: usize = 64;
-/// Elements that one thread takes at a time; a multiple of [`GROUP`].
+const GROUP: usize = 128;
+/// Elements that one thread takes at a time.
 const CHUNK: usize = 1 << 14;
+/// The numbers that decide lie below this.
+const RANGE: u32 = 1 << 16;
 
 /// Drops elements of `x` (any shape) at `rate` and scales the others by `1 / (1 − rate)`; at
 /// [`Mode::Eval`] or rate 0 returns `x` itself. `site` tells the places of a network apart.
@@ -69,63 +74,111 @@ pub fn variational<T: Real>(
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
     random: Random,
-    /// Words below this drop their element.
+    /// Numbers below this drop their element.
     threshold: u32,
-    scale: f32,
 }
 
 impl Mask {
     /// Drops at `rate`, a number in `[0, 1)`, by the numbers of `random`.
     pub fn new(random: Random, rate: f32) -> Self {
-        let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
-        Self { random, threshold, scale: 1.0 / (1.0 - rate) }
+        let threshold = (f64::from(rate) * f64::from(RANGE)).round() as u32;
+        Self { random, threshold: threshold.min(RANGE - 1) }
+    }
+
+    /// What kept elements are multiplied by, so that the mean stays.
+    pub fn scale<T: Real>(&self) -> T {
+        T::of(f64::from(RANGE) / f64::from(RANGE - self.threshold))
     }
 
     /// Multiplies `values`, which are the elements from `start` on, by zero or by the scale.
     pub fn apply<T: Real>(&self, start: usize, values: &mut [T]) {
-        // A first piece up to the next whole group, then pieces of whole groups.
-        let head = (GROUP - start % GROUP) % GROUP;
-        let (head, rest) = values.split_at_mut(head.min(values.len()));
-        if !head.is_empty() {
-            let lanes = self.random.lanes();
-            mask_group(head, &lanes, start, self.threshold, T::of(f64::from(self.scale)));
-        }
-        let start = start + head.len();
-        rest.par_chunks_mut(CHUNK).enumerate().for_each(|(i, chunk)| {
-            let lanes = self.random.lanes();
-            let scale = T::of(f64::from(self.scale));
-            mask_groups(chunk, &lanes, start + i * CHUNK, self.threshold, scale);
+        values.par_chunks_mut(CHUNK).enumerate().for_each(|(i, values)| {
+            multiply(self, start + i * CHUNK, values);
         });
     }
-}
 
-/// Masks elements that lie in one group.
-fn mask_group<T: Real>(values: &mut [T], lanes: &Lanes, start: usize, threshold: u32, scale: T) {
-    let words = lanes.words((start / GROUP * 16) as u32);
-    for (i, value) in values.iter_mut().enumerate() {
-        let r = (start + i) % GROUP;
-        *value *= if words[r / 16][r % 16] < threshold { T::ZERO } else { scale };
+    /// [`Self::apply`] to a copy: `outᵢ = mᵢ xᵢ`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn apply_to<T: Real>(&self, start: usize, x: &[T], out: &mut [T]) {
+        assert_eq!(x.len(), out.len(), "as many results as elements");
+        let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+        chunks.enumerate().for_each(|(i, (out, x))| {
+            multiply_to(self, start + i * CHUNK, x, out);
+        });
+    }
+
+    /// [`Self::apply`] and then a residual connection, in one pass: `yᵢ ← xᵢ + mᵢ yᵢ`, with the
+    /// bits of both one after the other.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn apply_and_add<T: Real>(&self, start: usize, y: &mut [T], x: &[T]) {
+        assert_eq!(x.len(), y.len(), "as many elements on either side of the sum");
+        let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+        chunks.enumerate().for_each(|(i, (y, x))| {
+            multiply_and_add(self, start + i * CHUNK, y, x);
+        });
+    }
+
+    /// Zero or `scale` for each element of a group.
+    #[inline(always)]
+    fn factors<T: Real>(&self, group: usize, scale: T) -> [T; GROUP] {
+        let words = self.random.lanes().words((16 * group) as u32);
+        let mut factors = [T::ZERO; GROUP];
+        for (part, factors) in factors.chunks_exact_mut(16).enumerate() {
+            let shift = if part < 4 { 0 } else { 16 };
+            for (factor, word) in factors.iter_mut().zip(words[part % 4]) {
+                let number = (word >> shift) & (RANGE - 1);
+                *factor = if number < self.threshold { T::ZERO } else { scale };
+            }
+        }
+        factors
+    }
+
+    /// Calls `f` with places among `len` elements from `start` on, and their factors.
+    #[inline(always)]
+    fn each_group<T: Real>(&self, start: usize, len: usize, mut f: impl FnMut(Range<usize>, &[T])) {
+        let scale = self.scale();
+        let mut done = 0;
+        while done < len {
+            let factors = self.factors((start + done) / GROUP, scale);
+            let skip = (start + done) % GROUP;
+            let n = (GROUP - skip).min(len - done);
+            f(done..done + n, &factors[skip..skip + n]);
+            done += n;
+        }
     }
 }
 
 vectorized! {
-    /// Masks elements from the start of a group on.
-    fn mask_groups<T: Real>(values: &mut [T], lanes: &Lanes, start: usize, threshold: u32, scale: T) {
-        let mut groups = values.chunks_exact_mut(GROUP);
-        let mut block = (start / GROUP * 16) as u32;
-        for group in &mut groups {
-            let words = lanes.words(block);
-            for (part, words) in group.chunks_exact_mut(16).zip(&words) {
-                for lane in 0..16 {
-                    part[lane] *= if words[lane] < threshold { T::ZERO } else { scale };
-                }
+    fn multiply<T: Real>(mask: &Mask, start: usize, values: &mut [T]) {
+        mask.each_group(start, values.len(), |places, factors: &[T]| {
+            for (value, factor) in values[places].iter_mut().zip(factors) {
+                *value *= *factor;
             }
-            block = block.wrapping_add(16);
-        }
-        let words = lanes.words(block);
-        for (r, value) in groups.into_remainder().iter_mut().enumerate() {
-            *value *= if words[r / 16][r % 16] < threshold { T::ZERO } else { scale };
-        }
+        });
+    }
+}
+
+vectorized! {
+    fn multiply_to<T: Real>(mask: &Mask, start: usize, x: &[T], out: &mut [T]) {
+        mask.each_group(start, out.len(), |places, factors: &[T]| {
+            for ((out, x), factor) in out[places.clone()].iter_mut().zip(&x[places]).zip(factors) {
+                *out = *x * *factor;
+            }
+        });
+    }
+}
+
+vectorized! {
+    fn multiply_and_add<T: Real>(mask: &Mask, start: usize, y: &mut [T], x: &[T]) {
+        mask.each_group(start, y.len(), |places, factors: &[T]| {
+            for ((y, x), factor) in y[places.clone()].iter_mut().zip(&x[places]).zip(factors) {
+                *y = *x + *y * *factor;
+            }
+        });
     }
 }
 
@@ -174,8 +227,8 @@ impl<T: Real> Operation<T> for Dropout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Purpose;
     use crate::gradient::{largest_error, wave};
+    use crate::{Purpose, storage};
 
     fn random() -> Random {
         Random::new(5, Purpose::Dropout, 9)
@@ -188,7 +241,9 @@ mod tests {
         let kept = values.iter().filter(|&&v| v != 0.0).count() as f64 / values.len() as f64;
         // Standard deviation of the share: 0.0014.
         assert!((kept - 0.7).abs() < 0.007, "{kept}");
-        assert!(values.iter().all(|&v| v == 0.0 || v == 1.0 / 0.7));
+        let scale: f64 = Mask::new(random(), 0.3).scale();
+        assert!((scale * 0.7 - 1.0).abs() < 1e-5, "{scale}");
+        assert!(values.iter().all(|&v| v == 0.0 || v == scale as f32));
     }
 
     #[test]
@@ -203,11 +258,46 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_the_generators_blocks() {
-        let words = random().lanes().words(32);
-        for (lane, index) in (32..48).enumerate() {
-            assert_eq!(random().block(index), words.map(|words| words[lane]));
+    fn both_halves_of_every_word_decide_once() {
+        let mut values = vec![1f32; 2 * GROUP];
+        let mask = Mask::new(random(), 0.5);
+        mask.apply(0, &mut values);
+        for (i, &value) in values.iter().enumerate() {
+            let (group, r) = (i / GROUP, i % GROUP);
+            let word = random().lanes().words((16 * group) as u32)[r / 16 % 4][r % 16];
+            let number = if r < 64 { word as u16 } else { (word >> 16) as u16 };
+            assert_eq!(value, if number < 1 << 15 { 0.0 } else { 2.0 }, "{i}");
         }
+    }
+
+    #[test]
+    fn extreme_rates_keep_finite_scales() {
+        for (rate, scale) in [(0.0, 1.0), (1e-6, 1.0), (0.999_999_9, 65_536.0)] {
+            assert_eq!(Mask::new(random(), rate).scale::<f64>(), scale);
+        }
+    }
+
+    #[test]
+    fn copying_and_adding_have_the_bits_of_applying() -> Result<()> {
+        let n = 2 * CHUNK + 77;
+        let numbers =
+            |phase| storage::to_vec::<f32>(&wave(n, phase)?.to_dtype(candle_core::DType::F32)?);
+        let (x, y, mask) = (numbers(0.0)?, numbers(1.0)?, Mask::new(random(), 0.3));
+        let mut applied = y.clone();
+        mask.apply(5, &mut applied);
+        let (mut copied, mut added) = (vec![f32::NAN; n], y.clone());
+        mask.apply_to(5, &y, &mut copied);
+        assert_eq!(copied, applied);
+        let sums: Vec<f32> = x.iter().zip(&applied).map(|(x, y)| x + y).collect();
+        mask.apply_and_add(5, &mut added, &x);
+        assert_eq!(added, sums);
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut again = y.clone();
+            pool.install(|| mask.apply_and_add(5, &mut again, &x));
+            assert_eq!(again, sums);
+        }
+        Ok(())
     }
 
     #[test]

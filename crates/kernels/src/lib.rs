@@ -6,7 +6,8 @@
 //! | [`cross_entropy`](cross_entropy::cross_entropy) | projection and label-smoothed loss, a chunk of logits at a time | `f32`, `f64` | yes | `model` `rnn` |
 //! | [`linear`](linear::linear) | `x Wᵀ + b`, with or without tanh | `f32`, `f64` | yes | `matmul` |
 //! | [`embedding`](embedding::embedding) | rows of a table | `f32`, `f64` | yes | |
-//! | [`dropout`](dropout::dropout) | dropout with a computed mask | `f32`, `f64` | yes | |
+//! | [`dropout`](dropout::dropout) | dropout with a computed mask | `f32`, `f64` | yes | `parts` |
+//! | [`norm`](norm::normalise) | layer norm and RMS norm | `f32`, `f64` | yes | `parts` |
 //!
 //! All run on the CPU, on any number of threads, with bits that do not depend on it. The plain
 //! definitions beside them ([`recurrent::reference`], [`cross_entropy::reference`],
@@ -15,12 +16,15 @@
 //! | part | what it is for |
 //! |---|---|
 //! | [`matmul`] | matrix products in one fixed order of summation |
+//! | [`activation`] | ReLU, GELU and Swish, plain and gated, forward and backward |
 //! | [`operation`] | operations with any number of inputs on Candle's tape |
+//! | [`positions`] | words with their positions: scaled embeddings, sinusoidal table |
 //! | [`random`] | random numbers that can be replayed; [`Mode`] |
 //! | [`slices`], [`simd`] | loops, compiled for each instruction set |
 //! | [`storage`] | tensors as slices |
 //! | [`gradient`] | finite differences, for tests |
 
+pub mod activation;
 pub mod affine;
 pub mod cross_entropy;
 pub mod dropout;
@@ -28,7 +32,9 @@ pub mod embedding;
 pub mod gradient;
 pub mod linear;
 pub mod matmul;
+pub mod norm;
 pub mod operation;
+pub mod positions;
 pub mod random;
 mod real;
 pub mod recurrent;

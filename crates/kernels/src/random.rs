@@ -50,7 +50,7 @@ impl Random {
     /// Four random words: block `index` of the family.
     #[inline]
     pub fn block(&self, index: u32) -> [u32; 4] {
-        philox(self.counter(index), self.key())
+        philox::<ROUNDS>(self.counter(index), self.key())
     }
 
     fn counter(&self, index: u32) -> [u32; 4] {
@@ -73,7 +73,11 @@ impl Random {
     }
 }
 
-/// The blocks of a [`Random`] side by side, for code that runs in vector registers.
+/// Blocks of a [`Random`] side by side, for code that runs in vector registers.
+///
+/// They come from seven rounds of Philox instead of ten: the fewest that pass all statistical
+/// tests of the paper (table 2), and enough for masks, of which many are drawn. So they are
+/// other numbers than those of [`Random::block`].
 #[derive(Clone, Copy, Debug)]
 pub struct Lanes(Random);
 
@@ -82,29 +86,31 @@ impl Lanes {
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // a lane is the same place in several arrays
     pub fn words(&self, first: u32) -> [[u32; 16]; 4] {
-        let mut counter = [[0u32; 16]; 4];
-        let [_, site, step, tail] = self.0.counter(0);
+        // A word is the lower half of 64 bits, which is where a vector multiplication expects
+        // its factors; the upper half is not looked at.
+        let mut counter = [[0u64; 16]; 4];
         for lane in 0..16 {
-            counter[0][lane] = first.wrapping_add(lane as u32);
+            counter[0][lane] = u64::from(first.wrapping_add(lane as u32));
         }
-        counter[1] = [site; 16];
-        counter[2] = [step; 16];
-        counter[3] = [tail; 16];
+        let rest = self.0.counter(0);
+        for word in 1..4 {
+            counter[word] = [u64::from(rest[word]); 16];
+        }
         let mut key = self.0.key();
-        for round in 0..ROUNDS {
+        for round in 0..FEW_ROUNDS {
             if round > 0 {
                 key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
             }
             for lane in 0..16 {
-                let first = u64::from(MULTIPLIER[0]) * u64::from(counter[0][lane]);
-                let second = u64::from(MULTIPLIER[1]) * u64::from(counter[2][lane]);
-                counter[0][lane] = (second >> 32) as u32 ^ counter[1][lane] ^ key[0];
-                counter[1][lane] = second as u32;
-                counter[2][lane] = (first >> 32) as u32 ^ counter[3][lane] ^ key[1];
-                counter[3][lane] = first as u32;
+                let first = u64::from(MULTIPLIER[0]) * (counter[0][lane] & LOWER);
+                let second = u64::from(MULTIPLIER[1]) * (counter[2][lane] & LOWER);
+                counter[0][lane] = (second >> 32) ^ counter[1][lane] ^ u64::from(key[0]);
+                counter[1][lane] = second;
+                counter[2][lane] = (first >> 32) ^ counter[3][lane] ^ u64::from(key[1]);
+                counter[3][lane] = first;
             }
         }
-        counter
+        counter.map(|lanes| lanes.map(|word| word as u32))
     }
 }
 
@@ -179,10 +185,15 @@ pub fn unit(word: u32) -> f32 {
 
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+/// Rounds of a block on its own: the paper's choice, with a margin of safety.
 const ROUNDS: usize = 10;
+/// Rounds of the blocks in [`Lanes`].
+const FEW_ROUNDS: usize = 7;
+/// The lower half of a 64-bit word.
+const LOWER: u64 = 0xffff_ffff;
 
 #[inline(always)]
-fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+fn philox<const ROUNDS: usize>(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for round in 0..ROUNDS {
         if round > 0 {
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
@@ -206,15 +217,35 @@ mod tests {
     /// The known answers that the authors publish with their implementation (Random123).
     #[test]
     fn agrees_with_the_published_vectors() {
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+        const PI: ([u32; 4], [u32; 2]) =
+            ([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]);
+        let ten = philox::<10>;
+        assert_eq!(ten([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
         assert_eq!(
-            philox([u32::MAX; 4], [u32::MAX; 2]),
+            ten([u32::MAX; 4], [u32::MAX; 2]),
             [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]
         );
+        assert_eq!(ten(PI.0, PI.1), [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
+        let seven = philox::<7>;
+        assert_eq!(seven([0; 4], [0; 2]), [0x5f6fb709, 0x0d893f64, 0x4f121f81, 0x4f730a48]);
         assert_eq!(
-            philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]),
-            [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
+            seven([u32::MAX; 4], [u32::MAX; 2]),
+            [0x5207ddc2, 0x45165e59, 0x4d8ee751, 0x8c52f662]
         );
+        assert_eq!(seven(PI.0, PI.1), [0x4dfccaba, 0x190a87f0, 0xc47362ba, 0xb6b5242a]);
+    }
+
+    #[test]
+    fn lanes_are_blocks_of_seven_rounds() {
+        for random in [Random::new(5, Purpose::Dropout, 9), Random::new(!0, Purpose::Init, !0)] {
+            let random = random.at(0x8000_0003);
+            let words = random.lanes().words(u32::MAX - 7);
+            for lane in 0..16 {
+                let index = (u32::MAX - 7).wrapping_add(lane as u32);
+                let block = philox::<7>(random.counter(index), random.key());
+                assert_eq!(block, words.map(|words| words[lane]));
+            }
+        }
     }
 
     #[test]

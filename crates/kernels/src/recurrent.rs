@@ -18,6 +18,7 @@ use crate::matmul::{Matrix, MatrixMut, Packed, Target, matmul, matmul_packed};
 use crate::operation::{Operation, Output, apply};
 use crate::{Real, slices};
 
+pub use crate::slices::add_column_sums;
 pub use steps::{Direction, Steps};
 
 /// Which recurrent cell.
@@ -265,13 +266,6 @@ pub fn backward_step<T: Real>(
         MatrixMut::new(grad_before.hidden, rows, dim),
         Target::Add,
     );
-}
-
-/// Adds the sums over all rows of `[rows, bias.len()]` to `bias`.
-pub fn add_column_sums<T: Real>(rows: &[T], bias: &mut [T]) {
-    for row in rows.chunks_exact(bias.len()) {
-        slices::add(bias, row);
-    }
 }
 
 /// Fills each row of `out` with `row`.

@@ -1,59 +1,71 @@
 //! Loops over slices: dot product, scaled addition, softmax. Vector code on every level.
 
+use rayon::prelude::*;
+
 use crate::{Real, vectorized};
 
 /// Partial sums in a reduction; fixed, so that its result depends on no instruction set.
 const LANES: usize = 16;
+/// The same for long slices.
+pub(crate) const WIDE: usize = 64;
+
+/// `f(… f(f(0, x₀), x₁) …)` over elements of slices of one length, in sixteen partial sums that
+/// take every sixteenth place each and are added in the end: how every sum in this crate that is
+/// not a matrix product is formed. For use inside [`vectorized!`].
+#[inline(always)]
+pub(crate) fn fold_lanes<T: Real, const N: usize>(
+    slices: [&[T]; N],
+    f: impl Fn(T, [T; N]) -> T,
+) -> T {
+    reduce::<T, LANES, N>(T::ZERO, slices, f, |a, b| a + b)
+}
+
+/// [`fold_lanes`] from any `start`, with any number of partial results (a power of two: more of
+/// them for long slices, where the next result must not wait for the one before) and any way to
+/// `join` two of them.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // a lane is the same place in several arrays
+pub(crate) fn reduce<T: Real, const LANES: usize, const N: usize>(
+    start: T,
+    slices: [&[T]; N],
+    f: impl Fn(T, [T; N]) -> T,
+    join: impl Fn(T, T) -> T,
+) -> T {
+    let n = slices.iter().map(|slice| slice.len()).min().unwrap_or(0);
+    let mut lanes = [start; LANES];
+    let whole = n / LANES * LANES;
+    for place in (0..whole).step_by(LANES) {
+        let parts = slices.map(|slice| &slice[place..place + LANES]);
+        for lane in 0..LANES {
+            lanes[lane] = f(lanes[lane], parts.map(|part| part[lane]));
+        }
+    }
+    for place in whole..n {
+        let lane = place - whole;
+        lanes[lane] = f(lanes[lane], slices.map(|slice| slice[place]));
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            lanes[lane] = join(lanes[lane], lanes[lane + width]);
+        }
+    }
+    lanes[0]
+}
 
 vectorized! {
     /// `Σ aᵢ bᵢ` over the shorter of both.
     pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-        let n = a.len().min(b.len());
-        let (a, b) = (&a[..n], &b[..n]);
-        let mut sums = [T::ZERO; LANES];
-        let whole = n / LANES * LANES;
-        for (a, b) in a[..whole].chunks_exact(LANES).zip(b[..whole].chunks_exact(LANES)) {
-            for lane in 0..LANES {
-                sums[lane] = a[lane].mul_add(b[lane], sums[lane]);
-            }
-        }
-        for (lane, (a, b)) in a[whole..].iter().zip(&b[whole..]).enumerate() {
-            sums[lane] = a.mul_add(*b, sums[lane]);
-        }
-        fold(&sums)
+        fold_lanes([a, b], |sum, [a, b]| a.mul_add(b, sum))
     }
 }
 
 vectorized! {
     /// `Σ aᵢ`.
     pub fn sum<T: Real>(a: &[T]) -> T {
-        let mut sums = [T::ZERO; LANES];
-        let whole = a.len() / LANES * LANES;
-        for a in a[..whole].chunks_exact(LANES) {
-            for lane in 0..LANES {
-                sums[lane] += a[lane];
-            }
-        }
-        for (lane, a) in a[whole..].iter().enumerate() {
-            sums[lane] += *a;
-        }
-        fold(&sums)
+        fold_lanes([a], |sum, [a]| sum + a)
     }
-}
-
-/// Adds the partial sums, always in the same order.
-#[inline(always)]
-fn fold<T: Real>(sums: &[T; LANES]) -> T {
-    let mut sums = *sums;
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for lane in 0..width {
-            let upper = sums[lane + width];
-            sums[lane] += upper;
-        }
-    }
-    sums[0]
 }
 
 vectorized! {
@@ -70,6 +82,46 @@ vectorized! {
     pub fn add<T: Real>(y: &mut [T], x: &[T]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y += *x;
+        }
+    }
+}
+
+/// Rows whose columns are summed before they are added to the sums of other rows.
+const BLOCK: usize = 64;
+
+/// Adds the columns of `rows` `[rows, sums.len()]` to `sums`: blocks of rows on several threads,
+/// always the same ones, and then their sums in order.
+pub fn add_column_sums<T: Real>(rows: &[T], sums: &mut [T]) {
+    if sums.is_empty() {
+        return;
+    }
+    let blocks = rows.par_chunks(BLOCK * sums.len()).map(|rows| {
+        let mut partial = vec![T::ZERO; sums.len()];
+        add_rows(rows, &mut partial);
+        partial
+    });
+    for partial in blocks.collect::<Vec<_>>() {
+        add(sums, &partial);
+    }
+}
+
+vectorized! {
+    /// Adds rows to `sums`, one after another: four for each time that the sums are read.
+    fn add_rows<T: Real>(rows: &[T], sums: &mut [T]) {
+        let n = sums.len();
+        let mut four = rows.chunks_exact(4 * n);
+        for rows in &mut four {
+            let (rows, d) = rows.split_at(3 * n);
+            let (rows, c) = rows.split_at(2 * n);
+            let (a, b) = rows.split_at(n);
+            for ((((sum, a), b), c), d) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                *sum = *sum + *a + *b + *c + *d;
+            }
+        }
+        for row in four.remainder().chunks_exact(n) {
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += *x;
+            }
         }
     }
 }
@@ -95,17 +147,7 @@ vectorized! {
 vectorized! {
     /// The largest element; [`Real::LOWEST`] of an empty slice.
     pub fn max<T: Real>(x: &[T]) -> T {
-        let mut best = [T::LOWEST; LANES];
-        let whole = x.len() / LANES * LANES;
-        for x in x[..whole].chunks_exact(LANES) {
-            for lane in 0..LANES {
-                best[lane] = best[lane].maximum(x[lane]);
-            }
-        }
-        for x in &x[whole..] {
-            best[0] = best[0].maximum(*x);
-        }
-        best.iter().fold(T::LOWEST, |a, b| a.maximum(*b))
+        reduce::<T, WIDE, 1>(T::LOWEST, [x], |best, [x]| best.maximum(x), T::maximum)
     }
 }
 
@@ -115,17 +157,7 @@ vectorized! {
         for x in x.iter_mut() {
             *x = (*x - peak).exp();
         }
-        let mut sums = [T::ZERO; LANES];
-        let whole = x.len() / LANES * LANES;
-        for x in x[..whole].chunks_exact(LANES) {
-            for lane in 0..LANES {
-                sums[lane] += x[lane];
-            }
-        }
-        for (lane, x) in x[whole..].iter().enumerate() {
-            sums[lane] += *x;
-        }
-        fold(&sums)
+        sum(x)
     }
 }
 
@@ -148,17 +180,7 @@ pub fn log_softmax<T: Real>(x: &mut [T]) {
 vectorized! {
     /// `Σ exp(xᵢ − peak)`.
     pub fn sum_exp_shifted<T: Real>(x: &[T], peak: T) -> T {
-        let mut sums = [T::ZERO; LANES];
-        let whole = x.len() / LANES * LANES;
-        for x in x[..whole].chunks_exact(LANES) {
-            for lane in 0..LANES {
-                sums[lane] += (x[lane] - peak).exp();
-            }
-        }
-        for (lane, x) in x[whole..].iter().enumerate() {
-            sums[lane] += (*x - peak).exp();
-        }
-        fold(&sums)
+        fold_lanes([x], |sum, [x]| sum + (x - peak).exp())
     }
 }
 
@@ -209,8 +231,31 @@ mod tests {
     }
 
     #[test]
+    fn columns_are_summed_over_all_rows_and_added_on_any_number_of_threads() {
+        for n_rows in [0, 1, 3, BLOCK, 3 * BLOCK + 7] {
+            let rows: Vec<f32> = (0..n_rows * 5).map(|i| (i % 5) as f32).collect();
+            let mut sums = [1.0, 2.0, 3.0, 4.0, 5.0];
+            add_column_sums(&rows, &mut sums);
+            let expected = [0, 1, 2, 3, 4].map(|i| i as f32 * n_rows as f32 + i as f32 + 1.0);
+            assert_eq!(sums, expected, "{n_rows}");
+        }
+        add_column_sums::<f32>(&[], &mut []);
+        let rows: Vec<f32> = (0..1_000 * 7).map(|i| (i as f32 * 0.7).sin()).collect();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut sums = [0.5; 7];
+            pool.install(|| add_column_sums(&rows, &mut sums));
+            sums
+        };
+        assert_eq!(run(1), run(3));
+    }
+
+    #[test]
     fn the_maximum_of_negative_numbers_is_negative() {
         let x: Vec<f32> = (1..40).map(|i| -(i as f32)).collect();
         assert_eq!(max(&x), -1.0);
+        let x: Vec<f32> = (1..200).map(|i| -((i * 37 % 199) as f32) - 1.0).collect();
+        assert_eq!(max(&x), -1.0);
+        assert_eq!(max::<f32>(&[]), f32::MIN);
     }
 }
