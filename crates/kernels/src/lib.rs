@@ -2,12 +2,13 @@
 //!
 //! | operation | what it computes | types | backward | bench |
 //! |---|---|---|---|---|
-//! | [`recurrent`](recurrent::recurrent) | an LSTM or GRU layer over packed sentences | `f32`, `f64` | yes | `model` `rnn` |
-//! | [`cross_entropy`](cross_entropy::cross_entropy) | projection and label-smoothed loss, a chunk of logits at a time | `f32`, `f64` | yes | `model` `rnn` |
-//! | [`linear`](linear::linear) | `x Wᵀ + b`, with or without tanh | `f32`, `f64` | yes | `matmul` |
-//! | [`embedding`](embedding::embedding) | rows of a table | `f32`, `f64` | yes | |
-//! | [`dropout`](dropout::dropout) | dropout with a computed mask | `f32`, `f64` | yes | |
+//! | [`recurrent`](recurrent::recurrent) | an LSTM or GRU layer over packed sentences | any | yes | `model` `rnn` |
+//! | [`cross_entropy`](cross_entropy::cross_entropy) | projection and label-smoothed loss, a chunk of logits at a time | any | yes | `model` `rnn` |
+//! | [`linear`](linear::linear) | `x Wᵀ + b`, with or without tanh | any | yes | `matmul` |
+//! | [`embedding`](embedding::embedding) | rows of a table | any | yes | |
+//! | [`dropout`](dropout::dropout) | dropout with a computed mask | any | yes | |
 //!
+//! A type is any [`Real`]: `f32`, `f64`, or [`Mixed`], which is `f32` with products in bfloat16.
 //! All run on the CPU, on any number of threads, with bits that do not depend on it. The plain
 //! definitions beside them ([`recurrent::reference`], [`cross_entropy::reference`],
 //! [`matmul::reference`]) run on any device.
@@ -27,6 +28,7 @@ pub mod embedding;
 pub mod gradient;
 pub mod linear;
 pub mod matmul;
+mod mixed;
 pub mod operation;
 pub mod random;
 mod real;
@@ -35,6 +37,7 @@ pub mod simd;
 pub mod slices;
 pub mod storage;
 
+pub use mixed::Mixed;
 pub use operation::{Operation, Output, apply};
 pub use random::{Mode, Purpose, Random};
 pub use real::Real;
