@@ -21,15 +21,16 @@ const BLOCK: usize = 64;
 /// The sinusoidal table `[len, dim]` of §3.5: sine and cosine of one angle side by side, of
 /// wavelengths from `2π` to nearly `10000 · 2π`.
 pub fn sinusoidal<T: Real>(len: usize, dim: usize) -> Vec<T> {
-    let angle = |place: usize, i: usize| {
+    (0..len).flat_map(|place| sinusoid(place, dim)).collect()
+}
+
+/// A row of [`sinusoidal`].
+pub fn sinusoid<T: Real>(place: usize, dim: usize) -> impl Iterator<Item = T> {
+    (0..dim).map(move |i| {
         let exponent = (i - i % 2) as f64 / dim as f64;
-        place as f64 / 10_000f64.powf(exponent)
-    };
-    let value = |place, i| match i % 2 {
-        0 => angle(place, i).sin(),
-        _ => angle(place, i).cos(),
-    };
-    (0..len).flat_map(|place| (0..dim).map(move |i| T::of(value(place, i)))).collect()
+        let angle = place as f64 / 10_000f64.powf(exponent);
+        T::of(if i % 2 == 0 { angle.sin() } else { angle.cos() })
+    })
 }
 
 /// The position of every row in its sentence, for sentences at `offsets[b]..offsets[b + 1]`.

@@ -1,13 +1,15 @@
-//! Arithmetic that the operations of this crate need of a number, for `f32` and `f64` alike.
+//! Arithmetic that the operations of this crate need of a number, for every type alike.
 //!
-//! `f32` is what models run in; `f64` runs the very same code, so that a fused operation and its
-//! backward pass can be checked against finite differences to many digits. Every product that
+//! `f32` and [`Mixed`](crate::Mixed) are what models run in; `f64` runs the very same code, so
+//! that a fused operation and its backward pass can be checked against finite differences to
+//! many digits. Every product that
 //! is added to something is one fused multiply-add, on any processor: where the hardware lacks
 //! one the result is the same and only slower.
 
 use candle_core::WithDType;
 
-/// A floating-point number that the kernels can compute with: `f32` or `f64`.
+/// A floating-point number that the kernels can compute with: `f32`, `f64` or
+/// [`Mixed`](crate::Mixed).
 pub trait Real: WithDType + std::ops::Neg<Output = Self> + crate::matmul::HasTile {
     /// Zero.
     const ZERO: Self;

@@ -9,29 +9,33 @@ pub enum Level {
     Avx2,
     /// AVX-512 (F, BW, DQ, VL).
     Avx512,
+    /// AVX-512 with products of pairs in bfloat16.
+    Avx512Bf16,
 }
 
-/// The best level this processor has, or the one that `NMT_SIMD` (`portable`, `avx2`, `avx512`)
+/// The level that is used: the best one this processor has, or the one that `NMT_SIMD` (`portable`, `avx2`, `avx512`)
 /// forces if the processor has it: how the slower paths are tested.
 pub fn level() -> Level {
     static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
     *LEVEL.get_or_init(|| {
-        let best = detect();
-        match std::env::var("NMT_SIMD").as_deref() {
+        let forced = match std::env::var("NMT_SIMD").as_deref() {
             Ok("portable") => Level::Portable,
-            Ok("avx2") => best.min(Level::Avx2),
-            _ => best,
-        }
+            Ok("avx2") => Level::Avx2,
+            Ok("avx512") => Level::Avx512,
+            _ => Level::Avx512Bf16,
+        };
+        best().min(forced)
     })
 }
 
-fn detect() -> Level {
+/// The best level this processor has.
+pub(crate) fn best() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
         let avx2 = has!("avx2") && has!("fma");
         if avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
-            return Level::Avx512;
+            return if has!("avx512bf16") { Level::Avx512Bf16 } else { Level::Avx512 };
         }
         if avx2 {
             return Level::Avx2;
@@ -71,7 +75,7 @@ macro_rules! vectorized {
                 }
                 match $crate::simd::level() {
                     // SAFETY: `level` has found these features on this processor.
-                    $crate::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::simd::Level::Avx512 | $crate::simd::Level::Avx512Bf16 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::simd::Level::Portable => {}

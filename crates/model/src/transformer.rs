@@ -103,7 +103,7 @@ pub(crate) fn specs(config: &TransformerConfig, vocabs: &Vocabs) -> Result<Vec<S
     add("output.bias".into(), &[vocabs.tgt], Init::ZERO);
 
     let one = Init::ZeroExcept { from: 0, to: dim };
-    let mut norm = |add: &mut dyn FnMut(String, &[usize], Init), prefix: &str| {
+    let norm = |add: &mut dyn FnMut(String, &[usize], Init), prefix: &str| {
         add(format!("{prefix}.weight"), &[dim], one);
         if config.norm == Norm::Layer {
             add(format!("{prefix}.bias"), &[dim], Init::ZERO);

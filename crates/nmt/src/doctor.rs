@@ -89,6 +89,7 @@ fn processor(threads: usize) -> String {
         simd::Level::Portable => "no vector instructions beyond the least",
         simd::Level::Avx2 => "AVX2",
         simd::Level::Avx512 => "AVX-512",
+        simd::Level::Avx512Bf16 => "AVX-512 with bfloat16",
     };
     format!("{name} · {cores} cores · {level} · {} in use", threads_in_words(threads))
 }

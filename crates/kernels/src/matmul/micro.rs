@@ -1,111 +1,161 @@
-//! The register tile: a few rows times a panel, for each instruction set.
+//! The register tile: a few rows times a panel, for each number type and instruction set.
+//!
+//! Operands are packed into *cells* of the size of a number. A cell holds one factor or, for
+//! [`Mixed`] on a processor that multiplies pairs, the bits of two factors in bfloat16.
 
-use std::sync::OnceLock;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
-use crate::Real;
-use crate::simd::{Level, level};
+use super::bf16;
+use super::pack::{self, Pack};
+use crate::simd::Level;
+use crate::{Mixed, Real};
+#[cfg(target_arch = "x86_64")]
+use x86::{avx2_f32, avx2_f64, avx512_bf16, avx512_f32, avx512_f64};
 
-/// Adds `depth` products to a tile of `C`: the only code that runs `m · n · k` times.
+/// What a tile of `C` holds when terms are added to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Nothing of interest: sums start from zero.
+    Zero,
+    /// Numbers of the caller's, of which [`HasTile::summand`] is taken.
+    Given,
+    /// Sums that go on.
+    Continued,
+}
+
+/// Adds the products of `depth` cells to a tile of `C`: the only code that runs `m · n · k` times.
 ///
 /// Arguments: depth; left operand with its strides over rows and depth; a packed panel; the
-/// tile of `C` with its row stride; whether `C` starts from zero.
-type Run<T> = unsafe fn(usize, *const T, (usize, usize), *const T, *mut T, usize, bool);
+/// tile of `C` with its row stride; where sums start.
+type Run<T> = unsafe fn(usize, *const T, (usize, usize), *const T, *mut T, usize, Start);
 
 /// How one instruction set multiplies.
 pub(crate) struct Tile<T: 'static> {
     /// Rows of the tile.
-    pub(crate) rows: usize,
+    pub(super) rows: usize,
     /// Columns of the tile and of a panel.
-    pub(crate) cols: usize,
-    /// One function for each number of rows from 1 to `rows`.
-    run: &'static [Run<T>],
+    pub(super) cols: usize,
+    /// Columns in a register: the last panel is only padded to a multiple of these.
+    pub(super) lanes: usize,
+    /// Factors in a cell.
+    pub(super) factors: usize,
+    /// Terms that the tile adds between loading and storing `C`, an even number.
+    pub(super) depth: usize,
+    /// Packs an operand.
+    pub(super) pack: Pack<T>,
+    /// For each number of registers in a row of the tile, for each number of rows.
+    run: &'static [&'static [Run<T>]],
 }
 
-/// A number with register tiles.
-pub trait HasTile: Sized + 'static {
+/// How numbers of a type are multiplied and added in a matrix product.
+pub trait HasTile: Copy + Send + Sync + 'static {
+    /// How many terms of a sum are taken together. Of these the last is added first.
+    const TOGETHER: usize = 1;
+
+    /// The number that is multiplied in place of this one.
+    #[inline(always)]
+    fn factor(self) -> Self {
+        self
+    }
+
+    /// The number that a sum starts from in place of this one.
+    #[inline(always)]
+    fn summand(self) -> Self {
+        self
+    }
+
     #[doc(hidden)]
     #[allow(private_interfaces)]
-    fn tile() -> &'static Tile<Self>;
+    fn tile(level: Level) -> &'static Tile<Self>;
 }
+
+/// Cells along the depth of a panel, which should stay near the processor while rows pass.
+const CELLS: usize = 256;
 
 /// Room for a tile at the right edge of `C`: at least as large as any tile.
 const EDGE: usize = 8 * 48;
 
+/// Where a tile of `C` lies, and how much of it exists.
+#[derive(Clone, Copy)]
+pub(super) struct Place<T> {
+    pub(super) start: *mut T,
+    pub(super) row_stride: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+}
+
 impl<T: Real> Tile<T> {
-    /// Multiplies a whole tile.
-    ///
-    /// # Safety
-    /// The pointers must cover the tile at the given strides, `right` a whole panel, and nobody
-    /// else may use the tile of `C`.
-    #[allow(clippy::too_many_arguments)] // the interface of a kernel
-    pub(crate) unsafe fn run(
-        &self,
-        rows: usize,
-        depth: usize,
-        left: *const T,
-        strides: (usize, usize),
-        right: *const T,
-        c: *mut T,
-        row_stride: usize,
-        fresh: bool,
-    ) {
-        // SAFETY: promised by the caller.
-        unsafe { self.run[rows - 1](depth, left, strides, right, c, row_stride, fresh) }
+    /// Cells that hold `depth` factors.
+    pub(super) fn cells(&self, depth: usize) -> usize {
+        depth.next_multiple_of(T::TOGETHER) / self.factors
     }
 
-    /// Multiplies a tile of which only the first `filled` columns exist.
+    /// Columns that a packed operand of `cols` columns has with its padding.
+    pub(super) fn padded(&self, cols: usize) -> usize {
+        cols.next_multiple_of(self.lanes)
+    }
+
+    /// Adds products to a tile of `C`.
     ///
     /// # Safety
-    /// As for [`Self::run`], with `filled` columns of `C`.
-    #[allow(clippy::too_many_arguments)] // the interface of a kernel
-    pub(crate) unsafe fn run_edge(
+    /// `left` must cover the rows of `c` times `depth` cells at the given strides, `right` a
+    /// panel of as many columns as `c` has with padding, and nobody else may use `c`.
+    pub(super) unsafe fn run(
         &self,
-        rows: usize,
-        filled: usize,
         depth: usize,
         left: *const T,
         strides: (usize, usize),
         right: *const T,
-        c: *mut T,
-        row_stride: usize,
-        fresh: bool,
+        c: Place<T>,
+        start: Start,
     ) {
+        let width = self.padded(c.cols);
+        let run = self.run[width / self.lanes - 1][c.rows - 1];
+        if c.cols == width {
+            // SAFETY: promised by the caller.
+            unsafe { run(depth, left, strides, right, c.start, c.row_stride, start) }
+            return;
+        }
         let mut edge = [T::ZERO; EDGE];
-        // SAFETY: `filled` columns of each row of `C` are the caller's; `edge` holds a tile.
+        // SAFETY: as above; `edge` holds a tile of any width.
         unsafe {
-            for row in 0..rows {
-                let from = c.add(row * row_stride);
-                std::ptr::copy_nonoverlapping(from, edge.as_mut_ptr().add(row * self.cols), filled);
+            for row in 0..c.rows {
+                let from = c.start.add(row * c.row_stride);
+                std::ptr::copy_nonoverlapping(from, edge.as_mut_ptr().add(row * width), c.cols);
             }
-            self.run(rows, depth, left, strides, right, edge.as_mut_ptr(), self.cols, fresh);
-            for row in 0..rows {
-                let from = edge.as_ptr().add(row * self.cols);
-                std::ptr::copy_nonoverlapping(from, c.add(row * row_stride), filled);
+            run(depth, left, strides, right, edge.as_mut_ptr(), width, start);
+            for row in 0..c.rows {
+                let from = edge.as_ptr().add(row * width);
+                std::ptr::copy_nonoverlapping(from, c.start.add(row * c.row_stride), c.cols);
             }
         }
     }
 }
 
-/// A tile of `ROWS × COLS` without intrinsics: the definition, and what other processors run.
-unsafe fn portable<T: Real, const ROWS: usize, const COLS: usize>(
+/// A tile without intrinsics, of numbers stored as `N`: the definition, and what other
+/// processors run.
+unsafe fn portable<T: HasTile, N: Real, const ROWS: usize, const COLS: usize>(
     depth: usize,
     left: *const T,
     (row_step, depth_step): (usize, usize),
     right: *const T,
     c: *mut T,
     row_stride: usize,
-    fresh: bool,
+    start: Start,
 ) {
-    let mut sums = [[T::ZERO; COLS]; ROWS];
+    let mut sums = [[N::ZERO; COLS]; ROWS];
     // SAFETY: the caller's pointers cover the tile.
     unsafe {
-        if !fresh {
+        settle(c, row_stride, ROWS, COLS, start);
+        let (left, right, c) = (left.cast::<N>(), right.cast::<N>(), c.cast::<N>());
+        if start != Start::Zero {
             for (row, sums) in sums.iter_mut().enumerate() {
                 std::ptr::copy_nonoverlapping(c.add(row * row_stride), sums.as_mut_ptr(), COLS);
             }
         }
         for k in 0..depth {
-            let right = &*right.add(k * COLS).cast::<[T; COLS]>();
+            let right = &*right.add(k * COLS).cast::<[N; COLS]>();
             for (row, sums) in sums.iter_mut().enumerate() {
                 let left = *left.add(row * row_step + k * depth_step);
                 for col in 0..COLS {
@@ -119,155 +169,155 @@ unsafe fn portable<T: Real, const ROWS: usize, const COLS: usize>(
     }
 }
 
-/// Defines a tile function over vector registers: `ROWS` rows of `$vectors` registers.
-#[cfg(target_arch = "x86_64")]
-macro_rules! vector_tile {
-    ($name:ident, $t:ty, $features:literal, $vectors:literal, $lanes:literal,
-     $zero:ident, $load:ident, $splat:ident, $fma:ident, $store:ident) => {
-        #[target_feature(enable = $features)]
-        unsafe fn $name<const ROWS: usize>(
-            depth: usize,
-            left: *const $t,
-            (row_step, depth_step): (usize, usize),
-            right: *const $t,
-            c: *mut $t,
-            row_stride: usize,
-            fresh: bool,
-        ) {
-            use std::arch::x86_64::{$fma, $load, $splat, $store, $zero};
-            let mut sums = [[$zero(); $vectors]; ROWS];
-            // SAFETY: the caller's pointers cover the tile.
-            unsafe {
-                if !fresh {
-                    for row in 0..ROWS {
-                        for v in 0..$vectors {
-                            sums[row][v] = $load(c.add(row * row_stride + v * $lanes));
-                        }
-                    }
-                }
-                let (mut left, mut right) = (left, right);
-                for _ in 0..depth {
-                    let mut columns = [$zero(); $vectors];
-                    for v in 0..$vectors {
-                        columns[v] = $load(right.add(v * $lanes));
-                    }
-                    for row in 0..ROWS {
-                        let factor = $splat(*left.add(row * row_step));
-                        for v in 0..$vectors {
-                            sums[row][v] = $fma(factor, columns[v], sums[row][v]);
-                        }
-                    }
-                    left = left.add(depth_step);
-                    right = right.add($vectors * $lanes);
-                }
-                for row in 0..ROWS {
-                    for v in 0..$vectors {
-                        $store(c.add(row * row_stride + v * $lanes), sums[row][v]);
-                    }
-                }
+/// Replaces what is given by what sums start from, which is the same for most types.
+///
+/// # Safety
+/// `c` must cover the tile.
+#[inline(always)]
+unsafe fn settle<T: HasTile>(c: *mut T, row_stride: usize, rows: usize, cols: usize, start: Start) {
+    if start == Start::Given {
+        for row in 0..rows {
+            for col in 0..cols {
+                // SAFETY: promised by the caller.
+                let x = unsafe { &mut *c.add(row * row_stride + col) };
+                *x = x.summand();
             }
+        }
+    }
+}
+
+/// The functions of a tile for 1 to 8, 6 or 4 rows.
+macro_rules! rows {
+    (8, $f:ident::<$($t:ty),+>, $width:literal) => {
+        &[
+            $f::<$($t),+, 1, $width>,
+            $f::<$($t),+, 2, $width>,
+            $f::<$($t),+, 3, $width>,
+            $f::<$($t),+, 4, $width>,
+            $f::<$($t),+, 5, $width>,
+            $f::<$($t),+, 6, $width>,
+            $f::<$($t),+, 7, $width>,
+            $f::<$($t),+, 8, $width>,
+        ]
+    };
+    (6, $f:ident::<$($t:ty),+>, $width:literal) => {
+        &[
+            $f::<$($t),+, 1, $width>,
+            $f::<$($t),+, 2, $width>,
+            $f::<$($t),+, 3, $width>,
+            $f::<$($t),+, 4, $width>,
+            $f::<$($t),+, 5, $width>,
+            $f::<$($t),+, 6, $width>,
+        ]
+    };
+    (4, $f:ident::<$($t:ty),+>, $width:literal) => {
+        &[
+            $f::<$($t),+, 1, $width>,
+            $f::<$($t),+, 2, $width>,
+            $f::<$($t),+, 3, $width>,
+            $f::<$($t),+, 4, $width>,
+        ]
+    };
+}
+
+/// The tile of eight rows and three AVX-512 registers.
+macro_rules! tile_8x3 {
+    ($f:ident::<$($t:ty),+>, $lanes:literal, $factors:literal, $pack:expr) => {
+        &Tile {
+            rows: 8,
+            cols: 3 * $lanes,
+            lanes: $lanes,
+            factors: $factors,
+            depth: CELLS * $factors,
+            pack: $pack,
+            run: &[rows!(8, $f::<$($t),+>, 1), rows!(8, $f::<$($t),+>, 2), rows!(8, $f::<$($t),+>, 3)],
         }
     };
 }
 
-#[cfg(target_arch = "x86_64")]
-vector_tile!(
-    avx512_f32,
-    f32,
-    "avx512f",
-    3,
-    16,
-    _mm512_setzero_ps,
-    _mm512_loadu_ps,
-    _mm512_set1_ps,
-    _mm512_fmadd_ps,
-    _mm512_storeu_ps
-);
-#[cfg(target_arch = "x86_64")]
-vector_tile!(
-    avx512_f64,
-    f64,
-    "avx512f",
-    3,
-    8,
-    _mm512_setzero_pd,
-    _mm512_loadu_pd,
-    _mm512_set1_pd,
-    _mm512_fmadd_pd,
-    _mm512_storeu_pd
-);
-#[cfg(target_arch = "x86_64")]
-vector_tile!(
-    avx2_f32,
-    f32,
-    "avx2,fma",
-    2,
-    8,
-    _mm256_setzero_ps,
-    _mm256_loadu_ps,
-    _mm256_set1_ps,
-    _mm256_fmadd_ps,
-    _mm256_storeu_ps
-);
-#[cfg(target_arch = "x86_64")]
-vector_tile!(
-    avx2_f64,
-    f64,
-    "avx2,fma",
-    2,
-    4,
-    _mm256_setzero_pd,
-    _mm256_loadu_pd,
-    _mm256_set1_pd,
-    _mm256_fmadd_pd,
-    _mm256_storeu_pd
-);
-
-macro_rules! has_tile {
-    ($t:ty, $avx512:ident, $wide:literal, $avx2:ident, $narrow:literal) => {
-        impl HasTile for $t {
-            #[allow(private_interfaces)]
-            fn tile() -> &'static Tile<Self> {
-                static TILE: OnceLock<Tile<$t>> = OnceLock::new();
-                TILE.get_or_init(|| match level() {
-                    #[cfg(target_arch = "x86_64")]
-                    Level::Avx512 => Tile {
-                        rows: 8,
-                        cols: $wide,
-                        run: &[
-                            $avx512::<1>,
-                            $avx512::<2>,
-                            $avx512::<3>,
-                            $avx512::<4>,
-                            $avx512::<5>,
-                            $avx512::<6>,
-                            $avx512::<7>,
-                            $avx512::<8>,
-                        ],
-                    },
-                    #[cfg(target_arch = "x86_64")]
-                    Level::Avx2 => Tile {
-                        rows: 6,
-                        cols: $narrow,
-                        run: &[
-                            $avx2::<1>, $avx2::<2>, $avx2::<3>, $avx2::<4>, $avx2::<5>, $avx2::<6>,
-                        ],
-                    },
-                    _ => Tile {
-                        rows: 4,
-                        cols: 8,
-                        run: &[
-                            portable::<$t, 1, 8>,
-                            portable::<$t, 2, 8>,
-                            portable::<$t, 3, 8>,
-                            portable::<$t, 4, 8>,
-                        ],
-                    },
-                })
-            }
+/// The tile of six rows and two AVX2 registers.
+macro_rules! tile_6x2 {
+    ($f:ident::<$($t:ty),+>, $lanes:literal, $pack:expr) => {
+        &Tile {
+            rows: 6,
+            cols: 2 * $lanes,
+            lanes: $lanes,
+            factors: 1,
+            depth: CELLS,
+            pack: $pack,
+            run: &[rows!(6, $f::<$($t),+>, 1), rows!(6, $f::<$($t),+>, 2)],
         }
     };
 }
 
-has_tile!(f32, avx512_f32, 48, avx2_f32, 16);
-has_tile!(f64, avx512_f64, 24, avx2_f64, 8);
+/// The tile of four rows and eight columns that needs no instruction set.
+macro_rules! tile_4x8 {
+    ($f:ident::<$($t:ty),+>, $pack:expr) => {
+        &Tile {
+            rows: 4,
+            cols: 8,
+            lanes: 8,
+            factors: 1,
+            depth: CELLS,
+            pack: $pack,
+            run: &[rows!(4, $f::<$($t),+>, 8)],
+        }
+    };
+}
+
+impl HasTile for f32 {
+    #[allow(private_interfaces)]
+    fn tile(level: Level) -> &'static Tile<Self> {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 | Level::Avx512 => {
+                tile_8x3!(avx512_f32::<f32>, 16, 1, pack::avx512::numbers)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => tile_6x2!(avx2_f32::<f32>, 8, pack::plain::<f32>),
+            _ => tile_4x8!(portable::<f32, f32>, pack::plain::<f32>),
+        }
+    }
+}
+
+impl HasTile for f64 {
+    #[allow(private_interfaces)]
+    fn tile(level: Level) -> &'static Tile<Self> {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 | Level::Avx512 => {
+                tile_8x3!(avx512_f64::<f64>, 8, 1, pack::plain::<f64>)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => tile_6x2!(avx2_f64::<f64>, 4, pack::plain::<f64>),
+            _ => tile_4x8!(portable::<f64, f64>, pack::plain::<f64>),
+        }
+    }
+}
+
+impl HasTile for Mixed {
+    const TOGETHER: usize = 2;
+
+    #[inline(always)]
+    fn factor(self) -> Self {
+        bf16::factor(self.into()).into()
+    }
+
+    #[inline(always)]
+    fn summand(self) -> Self {
+        bf16::summand(self.into()).into()
+    }
+
+    #[allow(private_interfaces)]
+    fn tile(level: Level) -> &'static Tile<Self> {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => tile_8x3!(avx512_bf16::<Mixed>, 16, 2, pack::avx512::pairs),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => tile_8x3!(avx512_f32::<Mixed>, 16, 1, pack::plain::<Mixed>),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => tile_6x2!(avx2_f32::<Mixed>, 8, pack::plain::<Mixed>),
+            _ => tile_4x8!(portable::<Mixed, f32>, pack::plain::<Mixed>),
+        }
+    }
+}

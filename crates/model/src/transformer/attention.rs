@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use attn::multi_head::{Grads, MultiHead, Rows, Saved as Attended, Visible, rotary};
+use attn::multi_head::{Grads, MultiHead, Rows, RowsMut, Saved as Attended, Visible, rotary};
 use kernels::Real;
 use kernels::affine::Affine;
 use kernels::dropout::Mask;
@@ -67,10 +67,14 @@ impl SelfAttention {
     }
 
     /// Rotates queries and keys, the first two thirds of each row, by their position or back.
-    fn rotate<T: Real>(&self, rows: &mut [T], direction: rotary::Direction) {
-        if self.rotary {
-            rotary::rotate(rows, 3 * self.dim(), 2 * self.heads, self.head_dim, &self.offsets, direction);
+    fn rotate<T: Real>(&self, rows: &mut [T], direction: rotary::Direction) -> Result<()> {
+        if !self.rotary {
+            return Ok(());
         }
+        let places: Vec<usize> =
+            self.offsets.windows(2).flat_map(|ends| 0..ends[1] - ends[0]).collect();
+        let rows = RowsMut::new(rows, 3 * self.dim());
+        Ok(rotary::rotate(rows, 2 * self.heads, self.head_dim, &places, direction)?)
     }
 }
 
@@ -84,7 +88,7 @@ impl<T: Real> Body<T> for SelfAttention {
     fn forward(&self, x: &[T], inputs: &[&[T]]) -> Result<(Vec<T>, Kept<T>)> {
         let dim = self.dim();
         let mut projected = Affine::new(inputs[0], inputs[1], dim).forward(x); // [rows, 3 dim]
-        self.rotate(&mut projected, rotary::Direction::Forward);
+        self.rotate(&mut projected, rotary::Direction::Forward)?;
         let mut contexts = vec![T::ZERO; x.len()];
         let rows = |part: usize| Rows::columns(&projected, 3 * dim, part * dim);
         let attended = self.kernel().forward(rows(0), rows(1), rows(2), &mut contexts)?;
@@ -110,7 +114,7 @@ impl<T: Real> Body<T> for SelfAttention {
         let into = Grads::Joint(&mut of_projected);
         let (out, attended) = (&kept.contexts, &kept.attended);
         self.kernel().backward(rows(0), rows(1), rows(2), out, attended, &upstream, into)?;
-        self.rotate(&mut of_projected, rotary::Direction::Backward);
+        self.rotate(&mut of_projected, rotary::Direction::Backward)?;
         let of_first = first.gradient(x, &of_projected);
         let mut grad_x = upstream; // its memory, for something else
         first.input_gradient(&of_projected, &mut grad_x, Target::Replace);

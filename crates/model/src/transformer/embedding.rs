@@ -42,7 +42,7 @@ impl Embed<'_> {
         };
         let operation = Embedding {
             dim,
-            kept: self.words.map(|mask| mask.kept(ids.len())),
+            kept: self.words.map(|mask| kept::<T>(mask, ids.len())),
             places: positions::places(&sentences.offsets),
             ids,
             sinusoids,
@@ -52,6 +52,13 @@ impl Embed<'_> {
         inputs.extend(self.learned);
         apply::<T, _>(operation, &inputs)
     }
+}
+
+/// Which of `n` words a mask keeps.
+fn kept<T: Real>(mask: Mask, n: usize) -> Vec<bool> {
+    let mut ones = vec![T::ONE; n];
+    mask.apply(0, &mut ones);
+    ones.into_iter().map(|one| one != T::ZERO).collect()
 }
 
 struct Embedding<T> {

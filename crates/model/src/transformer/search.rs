@@ -282,9 +282,13 @@ impl Ready {
         body: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
     ) -> Result<()> {
         match self.config.norm_place {
-            NormPlace::Before => slices::add(x, &body(&norm.forward(x))?),
+            NormPlace::Before => {
+                let out = body(&norm.forward(x))?;
+                slices::add(x, &out);
+            }
             NormPlace::After => {
-                slices::add(x, &body(x)?);
+                let out = body(x)?;
+                slices::add(x, &out);
                 *x = norm.forward(x);
             }
         }

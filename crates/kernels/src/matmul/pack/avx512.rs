@@ -1,0 +1,227 @@
+//! Packing with AVX-512: squares of 16 × 16 cells are transposed in registers, pairs are rounded
+//! to bfloat16 by the processor.
+
+use std::arch::x86_64::*;
+
+use super::{Operand, Part, STRIP, plain};
+use crate::Mixed;
+use crate::matmul::bf16::SMALLEST;
+
+/// Lanes and cells in a register.
+const LANES: usize = 16;
+const _: () = assert!(STRIP == LANES);
+
+/// Defines a function that packs an operand stored along its depth.
+macro_rules! transposing {
+    ($(#[$meta:meta])* $name:ident, $t:ty, $features:literal, $factors:literal, $load:ident) => {
+        $(#[$meta])*
+        #[target_feature(enable = $features)]
+        fn $name(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
+            let n_cells = part.depth.len().div_ceil($factors);
+            for cell in (0..n_cells).step_by(LANES) {
+                let taken = LANES.min(n_cells - cell);
+                let first = part.depth.start + cell * $factors;
+                let last = part.depth.end.min(first + LANES * $factors);
+                for lane in part.lanes.clone().step_by(LANES) {
+                    let mut square = [_mm512_setzero_ps(); LANES];
+                    for i in 0..LANES {
+                        if lane + i < part.lanes.end {
+                            let start = (lane + i) * from.lane_stride;
+                            square[i] = $load(&from.data[start + first..start + last]);
+                        }
+                    }
+                    let square = transposed(square);
+                    let place = lane - part.lanes.start;
+                    let (panel, column) = (place / part.width, place % part.width);
+                    let start = (panel * n_cells + cell) * part.width + column;
+                    let out = &mut cells[start..][..(taken - 1) * part.width + LANES];
+                    for i in 0..LANES {
+                        if i < taken {
+                            let out = &mut out[i * part.width..][..LANES];
+                            // SAFETY: `out` has room for a register.
+                            unsafe { _mm512_storeu_ps(out.as_mut_ptr().cast(), square[i]) }
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+transposing!(
+    /// Packs numbers that lie side by side along the depth.
+    transpose_numbers,
+    f32,
+    "avx512f",
+    1,
+    load
+);
+transposing!(
+    /// Packs pairs that lie side by side along the depth.
+    transpose_pairs,
+    Mixed,
+    "avx512f,avx512bw,avx512dq,avx512bf16",
+    2,
+    load_pairs
+);
+
+/// Packs numbers as they are.
+///
+/// # Safety
+/// The processor must have AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub(in crate::matmul) unsafe fn numbers(from: Operand<'_, f32>, part: &Part, cells: &mut [f32]) {
+    if from.depth_stride == 1 && part.width % LANES == 0 {
+        transpose_numbers(from, part, cells);
+    } else {
+        plain(from, part, cells);
+    }
+}
+
+/// Packs pairs of numbers, rounded to bfloat16, as bits.
+///
+/// # Safety
+/// The processor must have AVX-512 F, BW, DQ and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+pub(in crate::matmul) unsafe fn pairs(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
+    if from.depth_stride != 1 {
+        interleave(from, part, cells);
+    } else if part.width == 1 {
+        convert_lanes(from, part, cells);
+    } else {
+        transpose_pairs(from, part, cells);
+    }
+}
+
+/// Packs panels of one lane that lies side by side along the depth.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+fn convert_lanes(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
+    let n_cells = part.depth.len().div_ceil(2);
+    for (lane, out) in part.lanes.clone().zip(cells.chunks_exact_mut(n_cells)) {
+        let start = lane * from.lane_stride;
+        let lane = &from.data[start + part.depth.start..start + part.depth.end];
+        for (source, out) in lane.chunks(2 * LANES).zip(out.chunks_mut(LANES)) {
+            let (pairs, kept) = (load_pairs(source), first(out.len()));
+            // SAFETY: the mask covers what is there.
+            unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr().cast(), kept, pairs) }
+        }
+    }
+}
+
+/// Packs lanes that lie side by side: the second numbers of pairs come from another row.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+fn interleave(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
+    let Part { depth, width, .. } = part;
+    let n_cells = depth.len().div_ceil(2);
+    for strip in (0..n_cells).step_by(STRIP) {
+        for lane in part.lanes.clone().step_by(LANES) {
+            let n_lanes = LANES.min(part.lanes.end - lane);
+            for cell in strip..n_cells.min(strip + STRIP) {
+                let k = depth.start + 2 * cell;
+                let row = |k: usize| &from.data[k * from.depth_stride + lane..][..n_lanes];
+                let low = load(Mixed::plain(row(k)));
+                let high = if k + 1 < depth.end {
+                    load(Mixed::plain(row(k + 1)))
+                } else {
+                    _mm512_setzero_ps()
+                };
+                let pairs = alternate(round(low, high));
+                let place = lane - part.lanes.start;
+                if width % LANES == 0 {
+                    let (panel, column) = (place / width, place % width);
+                    let out = &mut cells[(panel * n_cells + cell) * width + column..][..LANES];
+                    // SAFETY: `out` has room for a register.
+                    unsafe { _mm512_storeu_ps(out.as_mut_ptr().cast(), pairs) }
+                } else {
+                    let halves =
+                        [_mm512_castps512_ps256(pairs), _mm512_extractf32x8_ps::<1>(pairs)];
+                    for (half, pairs) in halves.into_iter().enumerate().take(n_lanes.div_ceil(8)) {
+                        let panel = place / width + half;
+                        let out = &mut cells[(panel * n_cells + cell) * width..][..LANES / 2];
+                        // SAFETY: `out` has room for half a register.
+                        unsafe { _mm256_storeu_ps(out.as_mut_ptr().cast(), pairs) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The mask of the first `n` lanes, at most all.
+#[inline]
+fn first(n: usize) -> __mmask16 {
+    ((1u32 << n.min(LANES)) - 1) as __mmask16
+}
+
+/// At most a register of numbers; the rest is zero.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(numbers: &[f32]) -> __m512 {
+    // SAFETY: the mask covers what is there.
+    unsafe { _mm512_maskz_loadu_ps(first(numbers.len()), numbers.as_ptr()) }
+}
+
+/// At most a register of pairs; what is missing is zero.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+fn load_pairs(numbers: &[Mixed]) -> __m512 {
+    let (low, high) = Mixed::plain(numbers).split_at(numbers.len().min(LANES));
+    round(load(low), load(high))
+}
+
+/// Sixteen numbers and sixteen more as factors in bfloat16, see [`bf16`](crate::matmul::bf16).
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+fn round(low: __m512, high: __m512) -> __m512 {
+    const MAGNITUDE: i16 = 0x7fff;
+    const LEAST: i16 = (SMALLEST.to_bits() >> 16) as i16;
+    // SAFETY: the types are the same 512 bits.
+    let rounded: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) };
+    let magnitude = _mm512_and_si512(rounded, _mm512_set1_epi16(MAGNITUDE));
+    let kept = _mm512_cmpge_epu16_mask(magnitude, _mm512_set1_epi16(LEAST));
+    _mm512_castsi512_ps(_mm512_maskz_mov_epi16(kept, rounded))
+}
+
+/// Takes the lower and the upper half of a register of bfloat16 in turns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+fn alternate(halves: __m512) -> __m512 {
+    let even = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(_mm512_castps_si512(halves)));
+    let odd = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(halves)));
+    _mm512_castsi512_ps(_mm512_or_si512(even, _mm512_slli_epi32::<16>(odd)))
+}
+
+/// Transposes a square, by pairs of rows, by pairs of pairs, and then by blocks of four columns.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(rows: [__m512; LANES]) -> [__m512; LANES] {
+    let mut pairs = rows;
+    for i in (0..LANES).step_by(2) {
+        pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    // fours[i + c] holds, in its block b of four numbers, column 4b + c of rows i to i + 3.
+    let mut fours = pairs;
+    for i in (0..LANES).step_by(4) {
+        let [p, q, r, s] = [0, 1, 2, 3].map(|j| _mm512_castps_pd(pairs[i + j]));
+        fours[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, r));
+        fours[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(p, r));
+        fours[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(q, s));
+        fours[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(q, s));
+    }
+    /// Blocks 0 and 2 of either operand; blocks 1 and 3.
+    const EVEN: i32 = 0b10_00_10_00;
+    const ODD: i32 = 0b11_01_11_01;
+    let mut columns = fours;
+    for c in 0..4 {
+        let upper_even = _mm512_shuffle_f32x4::<EVEN>(fours[c], fours[4 + c]);
+        let upper_odd = _mm512_shuffle_f32x4::<ODD>(fours[c], fours[4 + c]);
+        let lower_even = _mm512_shuffle_f32x4::<EVEN>(fours[8 + c], fours[12 + c]);
+        let lower_odd = _mm512_shuffle_f32x4::<ODD>(fours[8 + c], fours[12 + c]);
+        columns[c] = _mm512_shuffle_f32x4::<EVEN>(upper_even, lower_even);
+        columns[4 + c] = _mm512_shuffle_f32x4::<EVEN>(upper_odd, lower_odd);
+        columns[8 + c] = _mm512_shuffle_f32x4::<ODD>(upper_even, lower_even);
+        columns[12 + c] = _mm512_shuffle_f32x4::<ODD>(upper_odd, lower_odd);
+    }
+    columns
+}
