@@ -141,6 +141,21 @@ impl Batch {
         Self::new(&[&pairs[..], &pairs[..]].concat(), special)
     }
 
+    /// The two rows of each target token of a batch that [`Self::twice`] made, packed by time.
+    pub(crate) fn twins(&self) -> Vec<[u32; 2]> {
+        let half = self.sentences() / 2;
+        let mut place = vec![0; self.sentences()];
+        for (b, &sentence) in self.tgt_order.iter().enumerate() {
+            place[sentence] = b;
+        }
+        let row = |sentence: usize, t| self.tgt_steps.row(place[sentence], t) as u32;
+        let lengths = self.tgt_steps.lengths();
+        (0..half)
+            .flat_map(|i| (0..lengths[place[i]]).map(move |t| (i, t)))
+            .map(|(i, t)| [row(i, t), row(half + i, t)])
+            .collect()
+    }
+
     /// Number of target tokens, EOS included.
     pub fn tgt_tokens(&self) -> usize {
         self.tgt_out.len()
@@ -193,7 +208,10 @@ mod tests {
         assert_eq!((&*rows, &*offsets), (&[1, 3, 0, 2, 4][..], &[0, 2, 5][..]));
         assert_eq!(*batch.src.sentences.ids, [10, 11, 3, 12, 3]);
         assert_eq!(*batch.src.sentences.offsets, [0, 3, 5]);
-        assert_eq!((&*batch.reads.ids, &*batch.writes.ids), (&[2, 20, 2, 21, 22][..], &[20, 3, 21, 22, 3][..]));
+        assert_eq!(
+            (&*batch.reads.ids, &*batch.writes.ids),
+            (&[2, 20, 2, 21, 22][..], &[20, 3, 21, 22, 3][..])
+        );
         assert_eq!((&*batch.reads.offsets, batch.reads.longest()), (&[0, 2, 5][..], 3));
         Ok(())
     }
@@ -205,6 +223,9 @@ mod tests {
         assert_eq!(*batch.reads.ids, [2, 2, 21, 22, 2, 2, 21, 22]);
         assert_eq!(*batch.writes.ids, [3, 21, 22, 3, 3, 21, 22, 3]);
         assert_eq!(*batch.writes.offsets, [0, 1, 4, 5, 8]);
+        // By time: 21 21 3 3, 22 22, 3 3.
+        assert_eq!(*batch.tgt_out, [21, 21, 3, 3, 22, 22, 3, 3]);
+        assert_eq!(batch.twins(), [[2, 3], [0, 1], [4, 5], [6, 7]]);
         Ok(())
     }
 

@@ -112,7 +112,9 @@ pub enum Error {
     ForeignState,
 
     /// A sentence longer than learned positions can number.
-    #[error("a sentence of {found} tokens is too long: the model numbers {most} at most (`max_len`)")]
+    #[error(
+        "a sentence of {found} tokens is too long: the model numbers {most} at most (`max_len`)"
+    )]
     TooLong {
         /// Tokens of the sentence, its end included.
         found: usize,

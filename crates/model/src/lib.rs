@@ -7,6 +7,7 @@ mod batch;
 pub mod checkpoint;
 mod config;
 mod error;
+mod loss;
 mod parameters;
 mod ready;
 mod rnn;
@@ -105,12 +106,16 @@ pub struct Objective {
     /// Probability mass that is spread over all tokens instead of the reference's, in `[0, 1)`
     /// (Szegedy et al., 2016, §7).
     pub smoothing: f64,
+    /// With a value above 0, every pair goes through the network twice, under different dropout
+    /// masks, and the divergence of the two predictions, times this, is added to the loss
+    /// (R-Drop; Liang et al., 2021).
+    pub r_drop: f64,
 }
 
 impl Objective {
     /// Cross-entropy with label smoothing.
     pub fn smoothed(smoothing: f64) -> Self {
-        Self { smoothing }
+        Self { smoothing, ..Self::default() }
     }
 }
 
@@ -241,6 +246,7 @@ impl Model {
     /// [`Self::loss`] in one number type.
     fn loss_in<T: Real>(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
         let parameters = &self.parameters;
+        let batch = &*objective.rows(batch, self.special, mode)?;
         match &self.config {
             ModelConfig::Rnn(config) => {
                 rnn::Rnn { config, parameters }.loss::<T>(batch, objective, mode)

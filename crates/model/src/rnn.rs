@@ -12,7 +12,7 @@ use kernels::linear::{Activation, linear};
 use kernels::recurrent::{self, Weights};
 use kernels::{Mode, Real, dropout};
 
-pub use search::{Ready, State};
+pub(crate) use search::{Ready, State};
 
 use crate::config::{Bridge, RnnConfig, Tie};
 use crate::parameters::{Init, Parameters, Spec};
@@ -121,16 +121,8 @@ impl Rnn<'_> {
         mode: &Mode,
     ) -> Result<Loss> {
         let states = self.decode::<T>(batch, mode)?; // [tgt rows, dim]
-        let (_, _, output) = tables(self.config.tie);
-        let loss = cross_entropy::<T>(
-            &states,
-            self.parameters.get(output),
-            self.parameters.get("output.bias"),
-            &batch.tgt_out,
-            objective.smoothing,
-            matches!(mode, Mode::Train(_)),
-        )?;
-        Ok(Loss { objective: loss.objective, nats: loss.nats, tokens: batch.tgt_tokens() })
+        let output = (self.parameters, self.config.tie);
+        objective.loss::<T>(output, &states, &batch.tgt_out, || batch.twins(), mode)
     }
 
     /// The attentional states `h̃_t` of a batch, `[tgt rows, dim]`, packed as its target side.

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use attn::multi_head::Visible;
 use candle_core::Tensor;
-use kernels::cross_entropy::cross_entropy;
 use kernels::dropout::Mask;
 use kernels::norm::normalise;
 use kernels::{Mode, Real};
 
-pub use search::{Attended, Ready, State};
+pub use search::Attended;
+pub(crate) use search::{Ready, State};
 
 use self::attention::{CROSS_PARTS, CrossAttention, SELF_PARTS, SelfAttention};
 use self::embedding::Embed;
@@ -109,10 +109,11 @@ pub(crate) fn specs(config: &TransformerConfig, vocabs: &Vocabs) -> Result<Vec<S
             add(format!("{prefix}.bias"), &[dim], Init::ZERO);
         }
     };
-    let affine = |add: &mut dyn FnMut(String, &[usize], Init), prefix: String, output, input, init| {
-        add(format!("{prefix}.weight"), &[output, input], init);
-        add(format!("{prefix}.bias"), &[output], Init::ZERO);
-    };
+    let affine =
+        |add: &mut dyn FnMut(String, &[usize], Init), prefix: String, output, input, init| {
+            add(format!("{prefix}.weight"), &[output, input], init);
+            add(format!("{prefix}.bias"), &[output], Init::ZERO);
+        };
     // Queries, keys and values stand in one matrix of 3 dim rows: `Init::glorot` of that shape.
     let projection = Init::glorot(dim, 3 * dim);
     for (stack, layers) in
@@ -121,12 +122,24 @@ pub(crate) fn specs(config: &TransformerConfig, vocabs: &Vocabs) -> Result<Vec<S
         for l in 0..layers.get() {
             let prefix = format!("{}.{l}", stack.name());
             affine(&mut add, format!("{prefix}.attention.input"), 3 * dim, dim, projection);
-            affine(&mut add, format!("{prefix}.attention.output"), dim, dim, Init::glorot(dim, dim));
+            affine(
+                &mut add,
+                format!("{prefix}.attention.output"),
+                dim,
+                dim,
+                Init::glorot(dim, dim),
+            );
             norm(&mut add, &format!("{prefix}.attention.norm"));
             if stack == Stack::Decoder {
                 affine(&mut add, format!("{prefix}.cross.query"), dim, dim, projection);
                 affine(&mut add, format!("{prefix}.cross.memory"), 2 * dim, dim, projection);
-                affine(&mut add, format!("{prefix}.cross.output"), dim, dim, Init::glorot(dim, dim));
+                affine(
+                    &mut add,
+                    format!("{prefix}.cross.output"),
+                    dim,
+                    dim,
+                    Init::glorot(dim, dim),
+                );
                 norm(&mut add, &format!("{prefix}.cross.norm"));
             }
             let inner = if config.gated { 2 * ffn_dim } else { ffn_dim };
@@ -157,16 +170,10 @@ impl Transformer<'_> {
         let memory = self.encode::<T>(&batch.src.sentences, mode)?;
         let source = (&memory, &batch.src.sentences.offsets);
         let states = self.decode::<T>(&batch.reads, source, mode)?; // [tgt rows, dim]
-        let (_, _, output) = tables(self.config.tie);
-        let loss = cross_entropy::<T>(
-            &states,
-            self.parameters.get(output),
-            self.parameters.get("output.bias"),
-            &batch.writes.ids,
-            objective.smoothing,
-            matches!(mode, Mode::Train(_)),
-        )?;
-        Ok(Loss { objective: loss.objective, nats: loss.nats, tokens: batch.tgt_tokens() })
+        let half = batch.tgt_tokens() as u32 / 2;
+        let twins = || (0..half).map(|row| [row, half + row]).collect();
+        let output = (self.parameters, self.config.tie);
+        objective.loss::<T>(output, &states, &batch.writes.ids, twins, mode)
     }
 
     /// Encoded sentences, `[src rows, dim]`.

@@ -69,6 +69,12 @@ fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
 }
 
 #[test]
+fn with_r_drop_gradients_are_those_of_finite_differences() -> Result<()> {
+    let objective = Objective { smoothing: 0.1, r_drop: 2.0 };
+    network::check_gradients(&ModelConfig::Rnn(small()), &objective)
+}
+
+#[test]
 fn search_and_training_see_the_same_model() -> Result<()> {
     for config in configs() {
         let attends = config.attends();

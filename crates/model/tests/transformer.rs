@@ -72,6 +72,12 @@ fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
 }
 
 #[test]
+fn with_r_drop_gradients_are_those_of_finite_differences() -> Result<()> {
+    let objective = Objective { smoothing: 0.1, r_drop: 2.0 };
+    network::check_gradients(&ModelConfig::Transformer(small()), &objective)
+}
+
+#[test]
 fn search_and_training_see_the_same_model() -> Result<()> {
     for config in configs() {
         network::check_search(&ModelConfig::Transformer(config), true)?;
@@ -167,8 +173,7 @@ fn alignments_are_read_from_the_layer_and_head_that_was_chosen() -> Result<()> {
 
 #[test]
 fn a_sentence_beyond_learned_positions_is_refused() -> Result<()> {
-    let config =
-        TransformerConfig { positions: Positions::Learned, max_len: size(5), ..small() };
+    let config = TransformerConfig { positions: Positions::Learned, max_len: size(5), ..small() };
     let model = network::model(&ModelConfig::Transformer(config), DType::F32)?;
     let error = model.ready()?.start(&[SRC[0].to_vec()]).expect_err("six tokens with the end");
     assert!(error.to_string().contains("6 tokens is too long"), "{error}");
@@ -177,8 +182,7 @@ fn a_sentence_beyond_learned_positions_is_refused() -> Result<()> {
 
 #[test]
 fn names_of_parameters_are_an_interface() -> Result<()> {
-    let config =
-        TransformerConfig { encoder_layers: size(1), decoder_layers: size(1), ..small() };
+    let config = TransformerConfig { encoder_layers: size(1), decoder_layers: size(1), ..small() };
     let expected = [
         "decoder.0.attention.input.bias",
         "decoder.0.attention.input.weight",

@@ -20,7 +20,7 @@ use crate::{EncoderDecoder, Error, Result, Special, Step, Vocabs};
 
 /// A recurrent model made ready to search: its step weights packed, once for all sentences.
 #[derive(Debug)]
-pub struct Ready {
+pub(crate) struct Ready {
     config: RnnConfig,
     parameters: Parameters,
     vocabs: Vocabs,
@@ -38,7 +38,7 @@ pub struct Ready {
 
 /// Where a search stands: one row for each hypothesis.
 #[derive(Clone, Debug)]
-pub struct State {
+pub(crate) struct State {
     source: Arc<Encoded>,
     /// The sentence of each row, and the step that comes next.
     rows: Vec<Row>,

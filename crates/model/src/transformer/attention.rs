@@ -16,14 +16,8 @@ use crate::Result;
 pub(super) const SELF_PARTS: [&str; 4] =
     ["input.weight", "input.bias", "output.weight", "output.bias"];
 /// Names of the parameters of attention over the source, after the source itself.
-pub(super) const CROSS_PARTS: [&str; 6] = [
-    "query.weight",
-    "query.bias",
-    "memory.weight",
-    "memory.bias",
-    "output.weight",
-    "output.bias",
-];
+pub(super) const CROSS_PARTS: [&str; 6] =
+    ["query.weight", "query.bias", "memory.weight", "memory.bias", "output.weight", "output.bias"];
 
 /// Attention of words to words of their own sentence.
 pub(super) struct SelfAttention {

@@ -1,18 +1,17 @@
 //! The feed-forward network of a layer (§3.3 of the paper): `W₂ f(W₁ x + b₁) + b₂`, position by
 //! position, or gated, `W₂ (f(W_g x) ⊙ W_v x)` (Shazeer, 2020).
 
+use kernels::Real;
 use kernels::activation::{self, Activation, Kept};
 use kernels::affine::Affine;
 use kernels::dropout::Mask;
 use kernels::matmul::Target;
-use kernels::Real;
 
 use super::sublayer::Body;
 use crate::Result;
 
 /// Names of its parameters, in the order of its inputs.
-pub(super) const PARTS: [&str; 4] =
-    ["input.weight", "input.bias", "output.weight", "output.bias"];
+pub(super) const PARTS: [&str; 4] = ["input.weight", "input.bias", "output.weight", "output.bias"];
 
 /// The feed-forward network of one layer.
 pub(super) struct FeedForward {

@@ -6,9 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use attn::multi_head::{
-    self, Heads, Hypotheses, Keys, Rows, RowsMut, Segment, columns, rotary,
-};
+use attn::multi_head::{self, Heads, Hypotheses, Keys, Rows, RowsMut, Segment, columns, rotary};
 use candle_core::Tensor;
 use kernels::activation;
 use kernels::embedding::Lookup;
@@ -36,7 +34,7 @@ pub struct Attended {
 
 /// A Transformer made ready to search: its weights packed, once for all sentences.
 #[derive(Debug)]
-pub struct Ready {
+pub(crate) struct Ready {
     config: TransformerConfig,
     parameters: Parameters,
     vocabs: Vocabs,
@@ -111,7 +109,7 @@ struct Layer {
 
 /// Where a search stands: one row for each hypothesis.
 #[derive(Clone, Debug)]
-pub struct State {
+pub(crate) struct State {
     source: Arc<Encoded>,
     /// The sentence of each row.
     sentences: Vec<usize>,
@@ -245,7 +243,11 @@ impl Ready {
         let fail = |what, found, has| Err(Error::NoSuchHead { what, found, has });
         let layer = attended.layer.unwrap_or(layers.saturating_sub(2));
         if layer >= layers {
-            return fail("layer", layer, format!("a decoder of {layers} layers, 0 to {}", layers - 1));
+            return fail(
+                "layer",
+                layer,
+                format!("a decoder of {layers} layers, 0 to {}", layers - 1),
+            );
         }
         if let Some(head) = attended.head.filter(|&head| head >= heads) {
             return fail("head", head, format!("one of {heads} heads, 0 to {}", heads - 1));

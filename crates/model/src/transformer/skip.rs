@@ -2,8 +2,8 @@
 //! receive a gradient of zero.
 
 use candle_core::{Result, Shape, Tensor};
-use kernels::operation::{Operation, Output, apply};
 use kernels::Real;
+use kernels::operation::{Operation, Output, apply};
 
 /// `x` as it is, on a tape on which `parameters` stand too.
 pub(super) fn skip<T: Real>(x: &Tensor, parameters: &[&Tensor]) -> Result<Tensor> {

@@ -91,7 +91,12 @@ impl Frame {
         Inputs { x: inputs[0], weight: inputs[1], bias, body: &inputs[first..] }
     }
 
-    fn normalise<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> (Vec<T>, Statistics<T>) {
+    fn normalise<T: Real>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+    ) -> (Vec<T>, Statistics<T>) {
         let mut out = vec![T::ZERO; x.len()];
         let statistics = norm::forward(self.norm.into(), x, weight, bias, &mut out);
         (out, statistics)
@@ -142,7 +147,8 @@ impl<T: Real, B: Body<T>> Operation<T> for Sublayer<B> {
                 let (normal, _) = self.frame.normalise(inputs.x, inputs.weight, inputs.bias);
                 let inner = self.dropped(grad);
                 let kept = self.kept(saved.body, &normal, inputs.body)?;
-                let (inner, body) = self.body.backward(&normal, inputs.body, kept, &inner).map_err(flat)?;
+                let (inner, body) =
+                    self.body.backward(&normal, inputs.body, kept, &inner).map_err(flat)?;
                 let mut around = grad.to_vec();
                 let of = inputs.normalised(inputs.x, &saved.statistics);
                 gradients.backward(self.frame.norm, of, &inner, &mut around, Target::Add);
@@ -154,7 +160,8 @@ impl<T: Real, B: Body<T>> Operation<T> for Sublayer<B> {
                 gradients.backward(self.frame.norm, of, grad, &mut sum, Target::Replace);
                 let inner = self.dropped(&sum);
                 let kept = self.kept(saved.body, inputs.x, inputs.body)?;
-                let (inner, body) = self.body.backward(inputs.x, inputs.body, kept, &inner).map_err(flat)?;
+                let (inner, body) =
+                    self.body.backward(inputs.x, inputs.body, kept, &inner).map_err(flat)?;
                 slices::add(&mut sum, &inner);
                 (sum, body)
             }
@@ -184,12 +191,7 @@ impl<B> Sublayer<B> {
     }
 
     /// What the body's backward pass needs: as it was kept, or computed again.
-    fn kept<T: Real>(
-        &self,
-        saved: Option<B::Saved>,
-        x: &[T],
-        inputs: &[&[T]],
-    ) -> Result<B::Saved>
+    fn kept<T: Real>(&self, saved: Option<B::Saved>, x: &[T], inputs: &[&[T]]) -> Result<B::Saved>
     where
         B: Body<T>,
     {

@@ -47,9 +47,8 @@ fn cases() -> Vec<Case> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     let files = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|path| path.to_string_lossy().contains("transformer-"));
-    let cases: Vec<Case> = files
-        .map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
-        .collect();
+    let cases: Vec<Case> =
+        files.map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()).collect();
     assert_eq!(cases.len(), 5);
     cases
 }
@@ -78,8 +77,7 @@ impl Case {
             ..Default::default()
         };
         let config = ModelConfig::Transformer(self.config());
-        let model =
-            Model::with_dtype(&config, vocabs, SPECIAL, 1, dtype, &Device::Cpu).unwrap();
+        let model = Model::with_dtype(&config, vocabs, SPECIAL, 1, dtype, &Device::Cpu).unwrap();
         for (p, (name, var)) in model.parameters().iter().enumerate() {
             fill(var, p, name.ends_with("norm.weight"));
         }
