@@ -49,6 +49,13 @@ pub enum Error {
         sentences: usize,
     },
 
+    /// A head with an odd number of columns cannot be rotated in pairs.
+    #[error("rotary positions turn pairs of columns, but a head has {head_dim}")]
+    OddHead {
+        /// Columns of a head.
+        head_dim: usize,
+    },
+
     /// A mask that was made for another batch.
     #[error("the mask is {mask:?}, but the states are {states:?}")]
     MaskMismatch {

@@ -29,6 +29,8 @@
 //! | plain | [`Attention`], [`GlobalAttention`], [`LocalAttention`] | padded, with a [`Mask`] | those of the whole source |
 //! | fused | [`Kernel`], step by step or all at once | packed, sentence after sentence | those of the window       |
 //! | fused | [`attend`], on Candle's tape           | packed                         | those of the window         |
+//!
+//! [`multi_head`] is the attention of the Transformer (Vaswani et al., 2017), in both forms too.
 
 mod attend;
 mod config;
@@ -38,6 +40,7 @@ mod global;
 mod layer;
 mod local;
 mod mask;
+pub mod multi_head;
 mod score;
 
 pub use attend::{Inputs, Places, attend, attend_with_weights};

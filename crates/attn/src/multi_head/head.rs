@@ -1,0 +1,237 @@
+//! One head of one sentence, forward and backward, a block of query rows at a time.
+
+use std::ops::Range;
+
+use kernels::Real;
+use kernels::dropout::Mask;
+use kernels::matmul::Target;
+
+use super::grads::HeadGrads;
+use super::product::{LANES, gather, mix, scores, transpose};
+use super::softmax::{KEPT, grad_scores, restore, softmax};
+use super::{Rows, RowsMut, Visible};
+
+/// Weights of a block of rows: few enough that a core's own cache holds all that is made of them.
+const BLOCK: usize = 1 << 15;
+/// Rows of a block are a multiple of this (but for the last block), so that the mask of a block
+/// starts with a whole group of random numbers; also the fewest rows of a block.
+const BLOCK_ROWS: usize = 16;
+/// Weights of a head take up a multiple of this in the order of the dropout mask.
+const MASK_UNIT: usize = 64;
+
+/// A row of weights to `src_len` keys, padded.
+pub(super) fn width(src_len: usize) -> usize {
+    src_len.next_multiple_of(LANES)
+}
+
+/// How many numbers of the dropout mask a head takes.
+pub(super) fn mask_len(tgt_len: usize, src_len: usize) -> usize {
+    (tgt_len * width(src_len)).next_multiple_of(MASK_UNIT)
+}
+
+/// Consecutive query rows, and what they may see.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    /// The first of them, counted from the start of the sentence.
+    pub(super) first: usize,
+    /// How many there are.
+    pub(super) rows: usize,
+    /// How many keys the sentence has.
+    pub(super) keys: usize,
+    pub(super) visible: Visible,
+}
+
+impl Block {
+    /// The keys that at least one of these rows (counted from the block's first) sees.
+    #[inline(always)]
+    pub(super) fn seen(&self, rows: Range<usize>) -> Range<usize> {
+        let (first, last) = (self.first + rows.start, self.first + rows.end - 1);
+        self.visible.keys(first, self.keys).start..self.visible.keys(last, self.keys).end
+    }
+
+    /// The rows (counted from the block's first) that see at least one of these keys.
+    #[inline(always)]
+    pub(super) fn seeing(&self, keys: Range<usize>) -> Range<usize> {
+        let Range { start, end } = self.visible.queries(keys, self.first + self.rows);
+        let end = end.saturating_sub(self.first);
+        start.saturating_sub(self.first).min(end)..end
+    }
+}
+
+/// One head of one sentence. All rows start with the head's own columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<'a, T> {
+    pub(super) queries: Rows<'a, T>,
+    pub(super) keys: Rows<'a, T>,
+    pub(super) values: Rows<'a, T>,
+    pub(super) tgt_len: usize,
+    pub(super) src_len: usize,
+    pub(super) dim: usize,
+    pub(super) visible: Visible,
+    /// The mask of weights and the head's first number in it.
+    pub(super) dropout: Option<(&'a Mask, usize)>,
+}
+
+/// Memory that a thread uses for one head after another.
+#[derive(Debug)]
+pub(super) struct Scratch<T> {
+    pub(super) keys: Vec<T>,
+    pub(super) values: Vec<T>,
+    pub(super) weights: Vec<T>,
+    pub(super) dropped: Vec<T>,
+    pub(super) grads: Vec<T>,
+}
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        let new = Vec::new;
+        Self { keys: new(), values: new(), weights: new(), dropped: new(), grads: new() }
+    }
+}
+
+/// The first `n` numbers of a buffer that grows when it must. What they are is anyone's guess.
+pub(super) fn room<T: Real>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
+    if buffer.len() < n {
+        buffer.resize(n, T::ZERO);
+    }
+    &mut buffer[..n]
+}
+
+impl<'a, T: Real> Head<'a, T> {
+    /// `1 / √dim`.
+    pub(super) fn scale(dim: usize) -> T {
+        T::ONE / T::of(dim as f64).sqrt()
+    }
+
+    /// Whether nobody attends, or to nothing.
+    fn is_empty(&self) -> bool {
+        self.tgt_len == 0 || self.src_len == 0
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Block> + use<'_, 'a, T> {
+        let (tgt_len, src_len, visible) = (self.tgt_len, self.src_len, self.visible);
+        let rows = (BLOCK / width(src_len).max(1) / BLOCK_ROWS).max(1) * BLOCK_ROWS;
+        (0..tgt_len).step_by(rows).map(move |first| Block {
+            first,
+            rows: rows.min(tgt_len - first),
+            keys: src_len,
+            visible,
+        })
+    }
+
+    fn drop(&self, block: &Block, weights: &mut [T]) {
+        if let Some((mask, start)) = self.dropout {
+            mask.apply(start + block.first * width(self.src_len), weights);
+        }
+    }
+
+    /// Writes the output of every row, and keeps what [`Head::backward`] needs of it.
+    pub(super) fn forward(&self, scratch: &mut Scratch<T>, mut out: RowsMut<T>, kept: &mut [T]) {
+        if self.is_empty() {
+            return out.clear(self.tgt_len, self.dim);
+        }
+        let width = width(self.src_len);
+        let keys = room(&mut scratch.keys, self.dim * width);
+        transpose(self.keys, self.src_len, self.dim, RowsMut { data: keys, stride: width });
+        let keys = Rows { data: keys, stride: width };
+        for block in self.blocks() {
+            let weights = room(&mut scratch.weights, block.rows * width);
+            let kept = &mut kept[block.first * KEPT..][..block.rows * KEPT];
+            self.scores(keys, &block, RowsMut { data: weights, stride: width });
+            softmax(weights, width, &block, Self::scale(self.dim), kept);
+            self.drop(&block, weights);
+            let weights = Rows { data: weights, stride: width };
+            mix(weights, self.values, self.dim, &block, out.from(block.first), Target::Replace);
+        }
+    }
+
+    fn scores(&self, keys: Rows<T>, block: &Block, out: RowsMut<T>) {
+        scores(self.queries.from(block.first), keys, self.dim, block, out);
+    }
+
+    /// Writes the weights of every row before dropout: `[tgt_len, src_len]`, added with a factor
+    /// to what is there.
+    pub(super) fn weights(&self, scratch: &mut Scratch<T>, factor: T, out: &mut [T]) {
+        if self.is_empty() {
+            return;
+        }
+        let width = width(self.src_len);
+        let keys = room(&mut scratch.keys, self.dim * width);
+        transpose(self.keys, self.src_len, self.dim, RowsMut { data: keys, stride: width });
+        let keys = Rows { data: keys, stride: width };
+        for block in self.blocks() {
+            let weights = room(&mut scratch.weights, block.rows * width);
+            let kept = room(&mut scratch.grads, block.rows * KEPT);
+            self.scores(keys, &block, RowsMut { data: weights, stride: width });
+            softmax(weights, width, &block, Self::scale(self.dim), kept);
+            for (i, row) in weights.chunks_exact(width).enumerate() {
+                let out = &mut out[(block.first + i) * self.src_len..][..self.src_len];
+                kernels::slices::add_scaled(out, factor, row);
+            }
+        }
+    }
+
+    /// Writes the gradients of queries, keys and values. The weights are computed again, to the
+    /// bit; only `kept` is taken from the forward pass.
+    pub(super) fn backward(
+        &self,
+        scratch: &mut Scratch<T>,
+        out: Rows<T>,
+        grad_out: Rows<T>,
+        kept: &[T],
+        mut grads: HeadGrads<T>,
+    ) {
+        if self.is_empty() {
+            grads.query().clear(self.tgt_len, self.dim);
+            grads.key().clear(self.src_len, self.dim);
+            return grads.value().clear(self.src_len, self.dim);
+        }
+        let width = width(self.src_len);
+        let Scratch { keys, values, weights, dropped, grads: grad_weights } = scratch;
+        let keys = room(keys, self.dim * width);
+        let values = room(values, self.dim * width);
+        transpose(self.keys, self.src_len, self.dim, RowsMut { data: keys, stride: width });
+        transpose(self.values, self.src_len, self.dim, RowsMut { data: values, stride: width });
+        let keys = Rows { data: keys, stride: width };
+        let values = Rows { data: values, stride: width };
+        let scale = Self::scale(self.dim);
+        for block in self.blocks() {
+            let n = block.rows * width;
+            let (weights, grad_weights) = (room(weights, n), room(grad_weights, n));
+            let (out, grad_out) = (out.from(block.first), grad_out.from(block.first));
+            self.scores(keys, &block, RowsMut { data: weights, stride: width });
+            restore(weights, width, &block, scale, &kept[block.first * KEPT..]);
+            let weights: &[T] = weights;
+            let dropped: &[T] = if self.dropout.is_some() {
+                let dropped = room(dropped, n);
+                dropped.copy_from_slice(weights);
+                self.drop(&block, dropped);
+                dropped
+            } else {
+                weights
+            };
+            let grad_rows = RowsMut { data: &mut *grad_weights, stride: width };
+            scores(grad_out, values, self.dim, &block, grad_rows);
+            grad_scores(
+                grad_weights,
+                weights,
+                dropped,
+                width,
+                &block,
+                scale,
+                out,
+                grad_out,
+                self.dim,
+            );
+            let dropped = Rows { data: dropped, stride: width };
+            let grad_scores = Rows { data: grad_weights, stride: width };
+            let mut query = grads.query();
+            let query = query.from(block.first);
+            mix(grad_scores, self.keys, self.dim, &block, query, Target::Replace);
+            let target = if block.first == 0 { Target::Replace } else { Target::Add };
+            let queries = self.queries.from(block.first);
+            gather(grad_scores, queries, self.dim, &block, grads.key(), target);
+            gather(dropped, grad_out, self.dim, &block, grads.value(), target);
+        }
+    }
+}

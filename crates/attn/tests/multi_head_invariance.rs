@@ -1,0 +1,257 @@
+//! What must change no bit: neighbours and their order, threads, and whether rows come all at once
+//! or one after the other.
+
+mod heads;
+
+use attn::multi_head::rotary::{Direction, rotate};
+use attn::multi_head::{Heads, Hypotheses, Keys, Rows, RowsMut, Segment, Visible, columns, step};
+use heads::{Batch, Result, Results, numbers};
+use kernels::dropout::Mask;
+use kernels::{Purpose, Random};
+
+const HEADS: usize = 3;
+const HEAD_DIM: usize = 29;
+const DIM: usize = HEADS * HEAD_DIM;
+/// Queries and keys of four sentences; together enough work that threads share it. The first has
+/// more weights than one block.
+const LENGTHS: [(usize, usize); 4] = [(211, 197), (17, 31), (1, 5), (37, 16)];
+
+fn kinds() -> [Visible; 4] {
+    [Visible::ALL, Visible::PAST, Visible::PAST.within(7), Visible::ALL.within(200)]
+}
+
+/// Sentences in some order, each with numbers of its own.
+fn batch(sentences: &[usize], visible: Visible) -> Batch<f32> {
+    let lengths: Vec<(usize, usize)> = sentences.iter().map(|&s| LENGTHS[s]).collect();
+    let mut batch = Batch::new(HEADS, HEAD_DIM, &lengths);
+    batch.visible = visible;
+    let of = |purpose: usize, width: usize, side: fn(&(usize, usize)) -> usize| -> Vec<f32> {
+        sentences
+            .iter()
+            .flat_map(|&s| numbers(purpose + 10 * s, side(&LENGTHS[s]) * width))
+            .collect()
+    };
+    batch.queries = of(1, DIM, |lengths| lengths.0);
+    batch.memory = of(2, 2 * DIM, |lengths| lengths.1);
+    batch.probe = of(3, DIM, |lengths| lengths.0);
+    batch
+}
+
+/// What belongs to the sentence at `index`.
+fn part(batch: &Batch<f32>, results: &Results<f32>, index: usize) -> Results<f32> {
+    let (q, k) = (&batch.query_offsets, &batch.key_offsets);
+    Results {
+        out: results.out[q[index] * DIM..q[index + 1] * DIM].to_vec(),
+        query: results.query[q[index] * DIM..q[index + 1] * DIM].to_vec(),
+        memory: results.memory[2 * k[index] * DIM..2 * k[index + 1] * DIM].to_vec(),
+    }
+}
+
+#[test]
+fn neighbours_and_their_order_change_no_bit() {
+    for visible in kinds() {
+        let all = batch(&[0, 1, 2, 3], visible);
+        let results = all.both();
+        assert!(results.out.iter().chain(&results.memory).all(|x| x.is_finite()));
+        for sentences in [vec![3, 2, 1, 0], vec![1], vec![2, 2, 0, 1]] {
+            let other = batch(&sentences, visible);
+            let other_results = other.both();
+            for (index, &sentence) in sentences.iter().enumerate() {
+                let same = part(&other, &other_results, index) == part(&all, &results, sentence);
+                assert!(same, "{visible:?}: sentence {sentence} among {sentences:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() -> Result<()> {
+    // Four sentences are too few for several threads, so that their heads are dealt out; the
+    // others are dealt out whole.
+    let many: Vec<usize> = (0..24).map(|i| [1, 3][i % 2]).collect();
+    for (visible, sentences) in
+        kinds().into_iter().flat_map(|visible| [(visible, &[0, 1, 2, 3][..]), (visible, &many)])
+    {
+        let mut batch = batch(sentences, visible);
+        batch.dropout = Some(Mask::new(Random::new(3, Purpose::Dropout, 1), 0.2));
+        let run = |threads| -> Result<Results<f32>> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+            Ok(pool.install(|| batch.both()))
+        };
+        let one = run(1)?;
+        for threads in [2, 3, 5] {
+            assert!(run(threads)? == one, "{visible:?} with {threads} threads");
+        }
+    }
+    Ok(())
+}
+
+/// Keys and values of consecutive positions of a sentence's memory.
+fn segment(memory: &[f32], start: usize, len: usize) -> Segment<'_, f32> {
+    let keys = Rows::columns(memory, 2 * DIM, 2 * DIM * start);
+    let values = Rows::columns(memory, 2 * DIM, 2 * DIM * start + DIM);
+    Segment { keys: Keys::Rows(keys), values, len }
+}
+
+#[test]
+fn a_step_over_the_past_has_the_bits_of_training() -> Result<()> {
+    for visible in [Visible::PAST, Visible::PAST.within(7)] {
+        let mut batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(83, 83)]);
+        batch.visible = visible;
+        let (out, _) = batch.forward();
+        let weights = batch.weights(0, Heads::Each);
+        for t in 0..83 {
+            let seen = visible.keys(t, 83);
+            // The past in blocks of nine positions, the last of them not full.
+            let segments: Vec<Segment<f32>> = seen
+                .clone()
+                .step_by(9)
+                .map(|start| segment(&batch.memory, start, 9.min(seen.end - start)))
+                .collect();
+            let hypotheses = [Hypotheses { rows: 1, seen: &segments }];
+            let query = Rows::new(&batch.queries[t * DIM..][..DIM], DIM);
+            let mut row = [f32::NAN; DIM];
+            let each = Some(Heads::Each);
+            let stepped = step(HEADS, HEAD_DIM, query, &hypotheses, &mut row, each)?;
+            assert_eq!(row, out[t * DIM..][..DIM], "{visible:?}: {t}");
+            for head in 0..HEADS {
+                let expected = &weights[(head * 83 + t) * 83..][..83][seen.clone()];
+                assert_eq!(stepped[0][head * seen.len()..][..seen.len()], *expected);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn hypotheses_that_share_a_sentence_have_the_bits_of_training() -> Result<()> {
+    // Every query row is a hypothesis; their sentence's keys were turned into columns once.
+    let lengths = [(13, 31), (5, 17), (3, 0), (2, 7)];
+    let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &lengths);
+    let (out, _) = batch.forward();
+    let starts = &batch.key_offsets;
+    let turned: Vec<Vec<f32>> = (0..4)
+        .map(|b| {
+            let keys = Rows::columns(&batch.memory, 2 * DIM, 2 * DIM * starts[b]);
+            columns(keys, lengths[b].1, DIM)
+        })
+        .collect();
+    let segments: Vec<[Segment<f32>; 1]> = (0..4)
+        .map(|b| {
+            let len = lengths[b].1;
+            let keys = Keys::Columns(Rows::new(&turned[b], len.next_multiple_of(16)));
+            [Segment { keys, ..segment(&batch.memory, starts[b], len) }]
+        })
+        .collect();
+    let hypotheses: Vec<Hypotheses<f32>> =
+        (0..4).map(|b| Hypotheses { rows: lengths[b].0, seen: &segments[b] }).collect();
+    for which in [Heads::Each, Heads::One(2), Heads::Mean] {
+        let mut stepped = vec![f32::NAN; out.len()];
+        let weights = step(HEADS, HEAD_DIM, batch.q(), &hypotheses, &mut stepped, Some(which))?;
+        assert!(stepped == out);
+        for (b, &(tgt_len, src_len)) in lengths.iter().enumerate() {
+            let expected = batch.weights(b, which);
+            for row in 0..tgt_len {
+                let sets = (0..which.count(HEADS)).map(|set| (set * tgt_len + row) * src_len);
+                let expected: Vec<f32> =
+                    sets.flat_map(|at| expected[at..at + src_len].to_vec()).collect();
+                assert_eq!(weights[batch.query_offsets[b] + row], expected);
+            }
+        }
+    }
+    let mut silent = vec![f32::NAN; out.len()];
+    assert!(step(HEADS, HEAD_DIM, batch.q(), &hypotheses, &mut silent, None)?.is_empty());
+    assert!(silent == out);
+    Ok(())
+}
+
+#[test]
+fn steps_of_many_hypotheses_do_not_depend_on_threads() -> Result<()> {
+    let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(131, 131)]);
+    let segments: Vec<[Segment<f32>; 1]> =
+        (0..131).map(|t| [segment(&batch.memory, 0, t + 1)]).collect();
+    let hypotheses: Vec<Hypotheses<f32>> =
+        segments.iter().map(|seen| Hypotheses { rows: 1, seen }).collect();
+    let run = |threads| -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let mut out = vec![f32::NAN; 131 * DIM];
+        let mean = Some(Heads::Mean);
+        let all = || step(HEADS, HEAD_DIM, batch.q(), &hypotheses, &mut out, mean);
+        let weights = pool.install(all)?;
+        Ok((out, weights))
+    };
+    let one = run(1)?;
+    assert!(run(3)? == one);
+    let causal = Batch { visible: Visible::PAST, ..batch.clone() };
+    assert!(one.0 == causal.forward().0);
+    Ok(())
+}
+
+#[test]
+fn a_step_refuses_what_does_not_fit() {
+    let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(2, 5)]);
+    let mut out = vec![0.0; 2 * DIM];
+    let mut run = |segment: Segment<f32>, rows: usize| {
+        let seen = [segment];
+        let hypotheses = [Hypotheses { rows, seen: &seen }];
+        step(HEADS, HEAD_DIM, batch.q(), &hypotheses, &mut out, None).map(|_| ())
+    };
+    let whole = segment(&batch.memory, 0, 5);
+    assert!(run(whole, 2).is_ok());
+    assert!(run(whole, 3).is_err());
+    assert!(run(Segment { len: 6, ..whole }, 2).is_err());
+    // Columns without room for a multiple of 16 positions.
+    let narrow = vec![0.0; 5 * DIM];
+    let keys = Keys::Columns(Rows::new(&narrow, 5));
+    assert!(run(Segment { keys, ..whole }, 2).is_err());
+}
+
+#[test]
+fn a_rotation_turns_only_its_columns_and_every_row_alone() -> Result<()> {
+    // Two heads in the middle of wider rows, many enough for several threads.
+    let (rows, stride, dim) = (1_031, 37, 2 * 14);
+    let original: Vec<f32> = numbers(1, rows * stride);
+    let positions: Vec<usize> = (0..rows).map(|row| (row * 7) % 61).collect();
+    let run = |threads| -> Result<Vec<f32>> {
+        let mut data = original.clone();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let columns = RowsMut::columns(&mut data, stride, 5);
+        pool.install(|| rotate(columns, 2, 14, &positions, Direction::Forward))?;
+        Ok(data)
+    };
+    let all = run(1)?;
+    assert!(run(3)? == all);
+    for (row, &position) in positions.iter().enumerate() {
+        let (before, after) = (&original[row * stride..][..stride], &all[row * stride..][..stride]);
+        assert_eq!((&before[..5], &before[5 + dim..]), (&after[..5], &after[5 + dim..]));
+        let mut alone = before[5..5 + dim].to_vec();
+        rotate(RowsMut::new(&mut alone, dim), 2, 14, &[position], Direction::Forward)?;
+        assert_eq!(alone, after[5..5 + dim]);
+        assert_eq!(before == after, position == 0, "row {row}");
+    }
+    Ok(())
+}
+
+#[test]
+fn rotated_scores_depend_on_distances_only() -> Result<()> {
+    let score = |query: usize, key: usize| -> Result<f64> {
+        let (mut q, mut k): (Vec<f64>, Vec<f64>) = (numbers(1, 22), numbers(2, 22));
+        rotate(RowsMut::new(&mut q, 22), 1, 22, &[query], Direction::Forward)?;
+        rotate(RowsMut::new(&mut k, 22), 1, 22, &[key], Direction::Forward)?;
+        Ok(q.iter().zip(&k).map(|(q, k)| q * k).sum())
+    };
+    for distance in [0, 1, 5] {
+        let expected = score(distance, 0)?;
+        for key in [1, 13, 400] {
+            assert!((score(key + distance, key)? - expected).abs() < 1e-12);
+        }
+    }
+    assert!((score(5, 0)? - score(0, 0)?).abs() > 0.1);
+    let mut odd = vec![0f32; 6];
+    let odd = rotate(RowsMut::new(&mut odd, 6), 2, 3, &[1], Direction::Forward);
+    assert!(matches!(odd, Err(attn::Error::OddHead { head_dim: 3 })));
+    let mut short = vec![0f32; 6];
+    let short = rotate(RowsMut::new(&mut short, 4), 1, 4, &[1, 2], Direction::Forward);
+    assert!(short.is_err());
+    Ok(())
+}
