@@ -116,7 +116,7 @@ fn scores_by_length_are_drawn_for_all_systems() {
 
 #[test]
 fn a_bad_file_is_named() {
-    let dir = folder(&[("ref", REF), ("bytes", b"one\ntwo \xff\n"), ("empty", b"")]);
+    let dir = folder(&[("ref", REF), ("bytes", b"one\ntwo \xff\nthree\n"), ("empty", b"")]);
     for (file, message) in [
         ("missing", "error: cannot read missing: "),
         ("bytes", "error: line 2 of bytes is not valid UTF-8"),

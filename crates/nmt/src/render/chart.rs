@@ -42,7 +42,7 @@ pub(crate) struct System {
     pub(crate) scores: Vec<f64>,
 }
 
-/// A score of fewer sentences says little: its mark is hollow.
+/// A score of fewer sentences says little: its mark is hollow, and the line to it is broken.
 const FEW: usize = 20;
 
 /// The picture, in pixels.
@@ -59,6 +59,9 @@ const LETTER: f64 = 7.6;
 const SAMPLE: f64 = 34.0;
 /// Most steps of the vertical axis.
 const STEPS: f64 = 6.0;
+
+/// A score of 100 may be a little more in the last digits.
+const ROUNDING: f64 = 1e-9;
 
 /// A circle, a square, a triangle, a diamond, a triangle upside down and a plus, around zero.
 const MARKS: [&str; 6] = [
@@ -118,8 +121,9 @@ fn style() -> String {
     };
     format!(
         "svg{{font-family:{FONTS};font-size:13px}}.title{{font-weight:600;font-size:15px}}\
-         .ground,.few{{fill:#fff}}text{{fill:#1f2430}}.small{{font-size:11px}}.pale{{fill:#5b6472}}\
+         .ground{{fill:#fff}}text{{fill:#1f2430}}.small{{font-size:11px}}.pale{{fill:#5b6472}}\
          .grid{{stroke:#e3e6ec;fill:none}}.line{{fill:none;stroke-width:2}}.mark{{stroke-width:2}}\
+         .broken{{stroke-dasharray:3 5}}\
          {}.few{{fill:#fff}}\
          @media(prefers-color-scheme:dark){{.ground{{fill:#14171e}}text{{fill:#e6e8ee}}\
          .pale{{fill:#9aa3b2}}.grid{{stroke:#2a2f3a}}{}.few{{fill:#14171e}}}}",
@@ -142,12 +146,12 @@ impl Place {
         let scores = chart.systems.iter().flat_map(|system| &system.scores);
         let most = scores.copied().filter(|score| score.is_finite()).fold(0.0, f64::max);
         let step = step(most);
-        let top = MARGIN + LINE * (1.5 + rows(chart.systems).len() as f64);
+        let top = MARGIN + LINE * (1.8 + rows(chart.systems).len() as f64);
         Self {
             top,
             height: top + FIELD.1 + 5.0 * LINE,
             step,
-            highest: (most / step).ceil().max(1.0) * step,
+            highest: (most / step - ROUNDING).ceil().max(1.0) * step,
             band: FIELD.0 / chart.ranges.len().max(1) as f64,
         }
     }
@@ -284,18 +288,25 @@ fn write_ranges(out: &mut String, chart: &Chart<'_>, place: &Place) {
     );
 }
 
-/// Writes the line of a system and its marks, each with its numbers for who points at it.
+/// Writes the lines and the marks of a system, each mark with its numbers for who points at it.
 fn write_system(out: &mut String, chart: &Chart<'_>, system: usize, place: &Place) {
     let (System { name, scores }, look) = (&chart.systems[system], system % MARKS.len());
-    let points = || scores.iter().zip(chart.ranges).enumerate();
-    write_to(out, format_args!("<path class=\"line l{look}\" d=\""));
-    for (idx, (score, _)) in points() {
-        let to = if idx == 0 { 'M' } else { 'L' };
-        write_to(out, format_args!("{to}{} {}", place.x(idx), place.y(*score)));
+    let few = |idx: usize| chart.ranges.get(idx).is_some_and(|range| range.sentences < FEW);
+    for (idx, ends) in scores.windows(2).enumerate() {
+        let broken = if few(idx) || few(idx + 1) { " broken" } else { "" };
+        write_to(
+            out,
+            format_args!(
+                "<path class=\"line l{look}{broken}\" d=\"M{} {}L{} {}\"/>\n",
+                place.x(idx),
+                place.y(ends[0]),
+                place.x(idx + 1),
+                place.y(ends[1])
+            ),
+        );
     }
-    out.push_str("\"/>\n");
-    for (idx, (score, range)) in points() {
-        let few = if range.sentences < FEW { " few" } else { "" };
+    for (idx, (score, range)) in scores.iter().zip(chart.ranges).enumerate() {
+        let few = if few(idx) { " few" } else { "" };
         write_to(
             out,
             format_args!(
@@ -338,7 +349,8 @@ mod tests {
         assert!(elements(&text).is_ok());
         for look in 0..2 {
             let class = |kind: &str| text.matches(&format!("class=\"{kind}{look}\"")).count();
-            assert_eq!(class("line l"), 2); // the system's and the legend's
+            assert_eq!(class("line l"), 2); // between the first two ranges, and the legend
+            assert_eq!(text.matches(&format!("class=\"line l{look} broken\"")).count(), 1);
             assert_eq!(class("mark m"), 3); // two of the three ranges, and the legend
             assert_eq!(text.matches(&format!("class=\"mark m{look} few\"")).count(), 1);
         }
@@ -360,6 +372,8 @@ mod tests {
         assert_eq!((place.y(0.0), place.y(120.0)), (place.top + FIELD.1, place.top));
         assert!(place.y(104.0) < place.y(50.0) && place.x(0) < place.x(1));
         assert_eq!(place.y(f64::NAN), place.y(0.0));
+        let systems = [system("x", &[100.0 + 1e-13])];
+        assert_eq!(Place::new(&chart(&ranges, &systems)).highest, 100.0);
     }
 
     #[test]
