@@ -147,10 +147,10 @@ impl Evaluate {
             (Some(dir), Some(src)) => self.translated(dir, src, session)?,
             _ => self.read()?,
         };
-        let name = |(name, _): &System| name.display().to_string();
-        let names = || systems.iter().map(name).collect::<Vec<_>>().join(", ");
-        let empty = systems.iter().flat_map(|system| &system.1).any(|one| one.sentences() == 0);
-        ensure!(!empty, "cannot score {}: there is no line", names());
+        for (name, statistics) in &systems {
+            let counted = statistics.iter().all(|metric| metric.sentences() > 0);
+            ensure!(counted, "cannot score {}: there is no line", name.display());
+        }
         write_scores(&mut out, &systems)?;
         if self.src.is_some() {
             by_length::write(&mut out, &src_words, &systems)?;
