@@ -6,10 +6,11 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use model::Ready;
 use serde::Serialize;
 use translate::{
-    Alignment, Translation,
+    Alignment, Translation, Translator,
     alignment::{Level, Linking},
     translation::AlignmentView,
 };
@@ -17,10 +18,10 @@ use translate::{
 use crate::{
     cli::Session,
     console::{Hint, Misuse},
-    input::{read_lines, read_pairs},
+    input::{READ_AHEAD, stream_lines, stream_pairs},
     load,
     output::Output,
-    render::{Matrix, html, svg, terminal},
+    render::{html, svg, terminal},
     search::Search,
 };
 
@@ -110,56 +111,93 @@ struct Aligned {
     tgt: Translation,
 }
 
+/// Sentences as they are aligned.
+type Stream<'a, T> = Box<dyn Iterator<Item = anyhow::Result<T>> + 'a>;
+
 impl Align {
     /// Aligns, and writes in the format asked for.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
         let terminal = self.out.is_none() && io::stdout().is_terminal();
         let usual = if terminal { Format::Terminal } else { Format::Pharaoh };
-        let aligned = self.align(session)?;
+        let format = self.format.unwrap_or(usual);
+        let translator = self.translator(session)?;
+        let aligned = self.align(format, &translator)?;
         let mut out = Output::open(self.out.as_deref())?;
-        write(&mut out, self.format.unwrap_or(usual), &aligned, session)?;
+        let html::Frame { head, between, tail } = frame(format);
+        let mut before = Some(&*head);
+        for pair in aligned {
+            // Nothing is written before it is clear that there is an alignment to show.
+            let shown = show(format, &pair?, session)?;
+            out.write_all(before.take().unwrap_or(between).as_bytes())?;
+            out.write_all(shown.as_bytes())?;
+        }
+        out.write_all(before.unwrap_or("").as_bytes())?;
+        out.write_all(tail.as_bytes())?;
         out.finish()
     }
 
-    /// Reads sentences and aligns them.
-    fn align(&self, session: &Session<'_>) -> anyhow::Result<Vec<Aligned>> {
+    /// The model, which searches and shows alignments as the options say.
+    fn translator(&self, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
         let mut translator = load::translator(&self.model, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = NonZeroUsize::MIN;
         let level = if self.subwords { Level::Subwords } else { Level::Words };
         let linking = self.threshold.map_or(Linking::Best, Linking::Threshold);
         translator.view = AlignmentView { level, linking };
-        let (sources, translations) = match &self.tgt {
-            Some(tgt) => {
-                let pairs = self.chosen(read_pairs(&self.src, tgt)?)?;
-                let translations = translator.align(&pairs)?;
-                (pairs.into_iter().map(|(src, _)| src).collect(), translations)
-            }
-            None => {
-                let sources: Vec<String> = self.chosen(read_lines(&self.src)?)?;
-                let best = translator.translate(&sources)?.into_iter();
-                let best = best.map(|found| found.into_iter().next().unwrap_or_default());
-                (sources, best.collect())
-            }
-        };
-        let first = self.line.map_or(1, NonZeroUsize::get);
-        let aligned = sources.into_iter().zip(translations).enumerate();
-        Ok(aligned.map(|(idx, (src, tgt))| Aligned { line: first + idx, src, tgt }).collect())
+        Ok(translator)
     }
 
-    /// The line asked for, or all.
-    fn chosen<T>(&self, mut lines: Vec<T>) -> anyhow::Result<Vec<T>> {
-        let Some(line) = self.line else {
-            return Ok(lines);
+    /// Aligns sentences as they are read.
+    fn align<'a>(
+        &self,
+        format: Format,
+        translator: &'a Translator<Ready>,
+    ) -> anyhow::Result<Stream<'a, Aligned>> {
+        let first = self.line.map_or(1, NonZeroUsize::get);
+        let Some(tgt) = &self.tgt else {
+            let lines = self.chosen(format, Box::new(stream_lines(Some(&self.src))?))?;
+            let found = translator.translate_lines(lines, READ_AHEAD).zip(first..);
+            return Ok(Box::new(found.map(|(found, line)| {
+                let (src, n_best) = found?;
+                Ok(Aligned { line, src, tgt: n_best.into_iter().next().unwrap_or_default() })
+            })));
         };
-        let n_lines = lines.len();
-        ensure!(
-            line.get() <= n_lines,
-            "there is no line {line}: {} has {n_lines}",
-            self.src.display()
-        );
-        Ok(vec![lines.swap_remove(line.get() - 1)])
+        let pairs = self.chosen(format, Box::new(stream_pairs(&self.src, tgt)?))?;
+        let found = translator.align_pairs(pairs, READ_AHEAD).zip(first..);
+        Ok(Box::new(found.map(|(found, line)| {
+            let ((src, _), tgt) = found?;
+            Ok(Aligned { line, src, tgt })
+        })))
     }
+
+    /// The line asked for, or all. A picture has room for one.
+    fn chosen<T: 'static>(
+        &self,
+        format: Format,
+        mut lines: Stream<'static, T>,
+    ) -> anyhow::Result<Stream<'static, T>> {
+        let src = self.src.display();
+        if let Some(line) = self.line {
+            for n_lines in 0..line.get() - 1 {
+                lines.next().with_context(|| no_line(line, &src, n_lines))??;
+            }
+            let chosen = lines.next().with_context(|| no_line(line, &src, line.get() - 1))?;
+            return Ok(Box::new(std::iter::once(chosen)));
+        }
+        if format != Format::Svg {
+            return Ok(lines);
+        }
+        let (Some(only), None) = (lines.next(), lines.next()) else {
+            return Err(Misuse(format!("a picture shows one pair, but {src} has not just one")))
+                .hint("choose one with `--line`, or all with `--format html`");
+        };
+        Ok(Box::new(std::iter::once(only)))
+    }
+}
+
+/// What is said about a line beyond the last.
+fn no_line(line: NonZeroUsize, src: &impl std::fmt::Display, n_lines: usize) -> String {
+    format!("there is no line {line}: {src} has {n_lines}")
 }
 
 impl Aligned {
@@ -168,61 +206,30 @@ impl Aligned {
         alignment
             .hint("a model with attention knows what it looked at: see `[model.rnn.attention]`")
     }
+}
 
-    fn title(&self) -> String {
-        format!("Line {}", self.line)
+/// What a format has around its pairs.
+fn frame(format: Format) -> html::Frame {
+    match format {
+        Format::Html => html::frame("Alignment"),
+        _ => html::Frame::default(),
     }
 }
 
-/// Writes all pairs in one format.
-fn write(
-    out: &mut impl Write,
-    format: Format,
-    pairs: &[Aligned],
-    session: &Session<'_>,
-) -> anyhow::Result<()> {
-    match format {
-        Format::Terminal => {
-            let style = session.console.style();
-            for pair in pairs {
-                out.write_all(
-                    terminal::draw(&pair.title(), &pair.alignment()?.into(), &style).as_bytes(),
-                )?;
-            }
-        }
-        Format::Pharaoh => {
-            for pair in pairs {
-                writeln!(out, "{}", pair.alignment()?)?;
-            }
-        }
-        Format::Tsv => {
-            for pair in pairs {
-                writeln!(out, "{}", pair.alignment()?.to_tsv())?;
-            }
-        }
+/// One pair in a format.
+fn show(format: Format, pair: &Aligned, session: &Session<'_>) -> anyhow::Result<String> {
+    let (alignment, title) = (pair.alignment()?, format!("Line {}", pair.line));
+    Ok(match format {
+        Format::Terminal => terminal::draw(&title, &alignment.into(), &session.console.style()),
+        Format::Pharaoh => format!("{alignment}\n"),
+        Format::Tsv => alignment.to_tsv() + "\n",
         Format::Jsonl => {
-            for pair in pairs {
-                pair.alignment()?;
-                let record = Record { line: pair.line, src: &pair.src, tgt: &pair.tgt };
-                serde_json::to_writer(&mut *out, &record)?;
-                writeln!(out)?;
-            }
+            let record = Record { line: pair.line, src: &pair.src, tgt: &pair.tgt };
+            serde_json::to_string(&record)? + "\n"
         }
-        Format::Svg => {
-            let [pair] = pairs else {
-                let message = format!("a picture shows one pair, but there are {}", pairs.len());
-                return Err(Misuse(message))
-                    .hint("choose one with `--line`, or all with `--format html`");
-            };
-            out.write_all(svg::draw(&pair.title(), &pair.alignment()?.into()).as_bytes())?;
-        }
-        Format::Html => {
-            let matrices = pairs.iter().map(|pair| Ok(Matrix::from(pair.alignment()?)));
-            let matrices = matrices.collect::<anyhow::Result<Vec<_>>>()?;
-            out.write_all(html::draw("Alignment", &matrices).as_bytes())?;
-        }
-    }
-    Ok(())
+        Format::Svg => svg::draw(&title, &alignment.into()),
+        Format::Html => html::sentence(&alignment.into()),
+    })
 }
 
 /// Reads a weight between nothing and everything.

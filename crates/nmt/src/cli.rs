@@ -37,9 +37,9 @@ use crate::{
 Exit codes: 0 done, 1 failed, 2 misused
 
 Examples:
-  nmt train configs/toy.toml
-  nmt translate runs/toy/best
-  nmt help train"
+  nmt quickstart                 the whole way, in a few minutes
+  nmt train toy.toml             what such a file holds: nmt help train
+  nmt translate runs/toy/best < input.txt > output.txt"
 )]
 pub(crate) struct Cli {
     /// What all commands understand.

@@ -10,11 +10,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::ArgGroup;
 use text::metrics::{Metric, Statistics, Tokenization};
 
-use crate::{cli::Session, input::read_lines, load, output::Output, search::Search};
+use crate::{
+    cli::Session,
+    input::{READ_AHEAD, Together},
+    load,
+    output::Output,
+    search::Search,
+};
 
 /// Score translations and alignments, with signatures
 ///
@@ -22,9 +28,9 @@ use crate::{cli::Session, input::read_lines, load, output::Output, search::Searc
 /// the name of a score holds all settings that can change it: two scores are comparable if
 /// their signatures are the same but for the version.
 ///
-/// With `--src`, the scores are also given by the length of the source. With two `--hyp`, the
-/// second system is compared with the first: would the difference remain on other sentences
-/// of the same kind? With `--model`, the source is translated first.
+/// With `--src`, the scores are also given by the length of the source, and with `--svg` drawn.
+/// With several `--hyp`, the others are compared with the first: would the difference remain on
+/// other sentences of the same kind? With `--model`, the source is translated first.
 ///
 /// With `--gold`, word links are scored: precision, recall and alignment error rate (Och and
 /// Ney, 2003). A gold link `0-1` is sure, `0p1` only possible.
@@ -36,10 +42,11 @@ Examples:
   nmt evaluate --hyp output.de --ref test.de
   nmt evaluate --hyp output.de --ref test.de --src test.en --metric bleu,chrf++,ter
   nmt evaluate --hyp baseline.de --hyp output.de --ref test.de
+  nmt evaluate --hyp a.de --hyp b.de --ref test.de --src test.en --svg by-length.svg
   nmt evaluate --model runs/toy/best --src test.en --ref test.de
   nmt evaluate --gold gold.talp --links test.align")]
 pub(crate) struct Evaluate {
-    /// Translations to score, one a line; a second file is compared with the first
+    /// Translations to score, one a line; further files are compared with the first
     #[arg(long, value_name = "FILE", requires = "refs", help_heading = "Translations")]
     hyp: Vec<PathBuf>,
 
@@ -60,6 +67,13 @@ pub(crate) struct Evaluate {
         help_heading = "Translations"
     )]
     model: Option<PathBuf>,
+
+    /// Draw the scores by the length of the source into FILE, a line for each system
+    ///
+    /// Shows the first metric. A picture in SVG needs nothing but itself: it can stand on a web
+    /// page, and a browser shows it. Systems are called after their files.
+    #[arg(long, value_name = "FILE", requires = "src", help_heading = "Translations")]
+    svg: Option<PathBuf>,
 
     /// Metrics, separated by commas: bleu, chrf, chrf++, ter
     #[arg(
@@ -83,9 +97,10 @@ pub(crate) struct Evaluate {
     #[arg(long, help_heading = "Metrics")]
     lowercase: bool,
 
-    /// Texts to draw when two systems are compared
+    /// Random texts to draw from the sentences when two systems are compared
     ///
-    /// More make the p-value more exact, and take longer.
+    /// The p-value says how probable so large a difference is between equal systems (Koehn,
+    /// 2004). More texts make it more exact, and take longer.
     #[arg(long, value_name = "N", default_value = "1000", help_heading = "Metrics")]
     trials: NonZeroUsize,
 
@@ -104,6 +119,22 @@ pub(crate) struct Evaluate {
 /// A system: its name, and its counts for each metric.
 type System = (PathBuf, Vec<Statistics>);
 
+/// What was compared, sentence by sentence.
+struct Compared {
+    systems: Vec<System>,
+    /// The words of each source sentence, if there is a source.
+    src_words: Vec<usize>,
+}
+
+/// A line of the source with its references.
+struct Referenced(Vec<String>);
+
+impl AsRef<str> for Referenced {
+    fn as_ref(&self) -> &str {
+        &self.0[0]
+    }
+}
+
 impl Evaluate {
     /// Writes the scores to standard output.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
@@ -112,11 +143,20 @@ impl Evaluate {
             links::write(&mut out, gold, found)?;
             return out.finish();
         }
-        let src = self.src.as_deref().map(read_lines).transpose()?;
-        let systems = self.systems(src.as_deref(), session)?;
+        let Compared { systems, src_words } = match (&self.model, &self.src) {
+            (Some(dir), Some(src)) => self.translated(dir, src, session)?,
+            _ => self.read()?,
+        };
+        for (name, statistics) in &systems {
+            let counted = statistics.iter().all(|metric| metric.sentences() > 0);
+            ensure!(counted, "cannot score {}: there is no line", name.display());
+        }
         write_scores(&mut out, &systems)?;
-        if let (Some(path), Some(src)) = (&self.src, &src) {
-            by_length::write(&mut out, src, path, &systems)?;
+        if self.src.is_some() {
+            by_length::write(&mut out, &src_words, &systems)?;
+        }
+        if let Some(path) = &self.svg {
+            by_length::draw(path, &src_words, &systems)?;
         }
         if let [baseline, others @ ..] = systems.as_slice() {
             for system in others {
@@ -126,37 +166,51 @@ impl Evaluate {
         out.finish()
     }
 
-    /// Reads or makes the translations, and counts what the metrics need.
-    fn systems(
-        &self,
-        src: Option<&[String]>,
-        session: &Session<'_>,
-    ) -> anyhow::Result<Vec<System>> {
-        let refs = self.refs.iter().map(|path| read_lines(path)).collect::<Result<Vec<_>, _>>()?;
-        let mut systems = Vec::new();
-        for path in &self.hyp {
-            systems.push((path.clone(), self.count(path, &read_lines(path)?, &refs)?));
+    /// Compares files, which are read together, line by line.
+    fn read(&self) -> anyhow::Result<Compared> {
+        let paths = self.hyp.iter().chain(&self.refs).chain(&self.src);
+        let paths: Vec<&Path> = paths.map(PathBuf::as_path).collect();
+        let mut systems: Vec<System> =
+            self.hyp.iter().map(|path| (path.clone(), self.nothing_yet())).collect();
+        let mut src_words = Vec::new();
+        for row in Together::open(&paths)? {
+            let row = row?;
+            let (hyps, rest) = row.split_at(self.hyp.len());
+            let (refs, src) = rest.split_at(self.refs.len());
+            for ((name, statistics), hyp) in systems.iter_mut().zip(hyps) {
+                count(name, statistics, hyp, refs)?;
+            }
+            src_words.extend(src.iter().map(|line| words(line)));
         }
-        if let Some(dir) = &self.model {
-            let mut translator = load::translator(dir, session)?;
-            translator.config = self.search.over(&translator.config, session.seed);
-            let found = translator.translate(src.unwrap_or_default())?.into_iter();
-            let best = found.map(|found| found.into_iter().next().unwrap_or_default().text);
-            let hyps: Vec<String> = best.collect();
-            systems.push((dir.clone(), self.count(dir, &hyps, &refs)?));
-        }
-        Ok(systems)
+        Ok(Compared { systems, src_words })
     }
 
-    fn count(
+    /// Translates the source as it is read, and compares that.
+    fn translated(
         &self,
-        name: &Path,
-        hyps: &[String],
-        refs: &[Vec<String>],
-    ) -> anyhow::Result<Vec<Statistics>> {
+        dir: &Path,
+        src: &Path,
+        session: &Session<'_>,
+    ) -> anyhow::Result<Compared> {
+        let paths = std::iter::once(src).chain(self.refs.iter().map(PathBuf::as_path));
+        let rows = Together::open(&paths.collect::<Vec<_>>())?;
+        let mut translator = load::translator(dir, session)?;
+        translator.config = self.search.over(&translator.config, session.seed);
+        let (mut statistics, mut src_words) = (self.nothing_yet(), Vec::new());
+        let lines = rows.map(|row| row.map(Referenced));
+        for translated in translator.translate_lines(lines, READ_AHEAD) {
+            let (Referenced(row), n_best) = translated?;
+            let hyp = n_best.into_iter().next().unwrap_or_default().text;
+            count(dir, &mut statistics, &hyp, &row[1..])?;
+            src_words.push(words(&row[0]));
+        }
+        Ok(Compared { systems: vec![(dir.to_owned(), statistics)], src_words })
+    }
+
+    /// The counts of no sentence, for each metric.
+    fn nothing_yet(&self) -> Vec<Statistics> {
         let metrics = self.metric.iter().map(|metric| self.configured(*metric));
-        let counts = metrics.map(|metric| metric.statistics(hyps, refs));
-        counts.collect::<Result<_, _>>().with_context(|| format!("cannot score {}", name.display()))
+        metrics.map(|metric| metric.of_no_sentences(self.refs.len())).collect()
     }
 
     /// The metric with the options of the command line.
@@ -175,6 +229,25 @@ impl Evaluate {
             other => other,
         }
     }
+}
+
+/// Counts one sentence of the system `name`.
+fn count(
+    name: &Path,
+    statistics: &mut [Statistics],
+    hyp: &str,
+    refs: &[String],
+) -> anyhow::Result<()> {
+    let refs: Vec<&str> = refs.iter().map(String::as_str).collect();
+    for one in statistics {
+        one.push(hyp, &refs).with_context(|| format!("cannot score {}", name.display()))?;
+    }
+    Ok(())
+}
+
+/// The words of a line, by white space.
+fn words(line: &str) -> usize {
+    line.split_whitespace().count()
 }
 
 /// Writes one line for each score, under the name of the system if there are several.

@@ -33,11 +33,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  nmt prepare configs/toy.toml
-  nmt prepare configs/toy.toml --out data/clean --set tokenizer.vocab=4000
+  nmt prepare toy.toml
+  nmt prepare toy.toml --out data/clean --set tokenizer.vocab=4000
   nmt train data/clean/toy.toml")]
 pub(crate) struct Prepare {
-    /// Experiment file
+    /// Experiment file; `nmt help train` shows one
     config: PathBuf,
 
     /// Change a value of the experiment file; may be given several times

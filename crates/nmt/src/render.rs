@@ -1,8 +1,11 @@
-//! An alignment drawn: in a terminal, as an SVG picture, as an HTML page.
+//! What is drawn: an alignment in a terminal, as an SVG picture, as an HTML page; scores as an SVG
+//! picture.
 //!
-//! The renderers read no environment and write nothing: a matrix and a style in, text out.
+//! The renderers read no environment and write nothing: data and a style in, text out.
 
+pub(crate) mod chart;
 pub(crate) mod html;
+mod markup;
 pub(crate) mod svg;
 pub(crate) mod terminal;
 

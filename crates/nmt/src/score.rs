@@ -5,7 +5,13 @@ use std::{io::Write, path::PathBuf};
 use serde::Serialize;
 use translate::Translation;
 
-use crate::{cli::Session, input::read_pairs, load, output::Output, translate::Format};
+use crate::{
+    cli::Session,
+    input::{READ_AHEAD, stream_pairs},
+    load,
+    output::Output,
+    translate::Format,
+};
 
 /// Score given translations with a model
 ///
@@ -22,7 +28,7 @@ pub(crate) struct Score {
     /// Directory of a model, such as `RUN/best` of `nmt train`
     model: PathBuf,
 
-    /// Source sentences, one a line
+    /// Source sentences, one a line; `-` is standard input
     src: PathBuf,
 
     /// Their translations
@@ -48,11 +54,12 @@ struct Record<'a> {
 impl Score {
     /// Writes a line for each pair, and says how perplexed the model is by all of them.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
-        let pairs = read_pairs(&self.src, &self.tgt)?;
+        let pairs = stream_pairs(&self.src, &self.tgt)?;
         let translator = load::translator(&self.model, session)?;
         let mut out = Output::open(self.out.as_deref())?;
         let (mut nats, mut n_tokens) = (0.0, 0);
-        for ((src, _), mut tgt) in pairs.iter().zip(translator.align(&pairs)?) {
+        for scored in translator.align_pairs(pairs, READ_AHEAD) {
+            let ((src, _), mut tgt) = scored?;
             nats -= tgt.log_prob;
             n_tokens += tgt.tokens.len();
             match self.format {
@@ -62,7 +69,7 @@ impl Score {
                 }
                 Format::Jsonl => {
                     tgt.alignment = None;
-                    serde_json::to_writer(&mut out, &Record { src, tgt: &tgt })?;
+                    serde_json::to_writer(&mut out, &Record { src: &src, tgt: &tgt })?;
                     writeln!(out)?;
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use translate::search::{LengthPenalty, NonNegative, Sampling, SearchConfig, Share, Temperature};
+use translate::search::{LengthPenalty, NonNegative, Positive, Sampling, SearchConfig, Share};
 
 /// How to look for a translation. What is left out is as the model's own settings say.
 #[derive(Clone, Debug, clap::Args)]
@@ -17,8 +17,9 @@ pub(crate) struct Search {
 
     /// Divide scores by the length: `none`, `average:A` or `gnmt:A`
     ///
-    /// Without it, short translations win, because every word makes a translation less
-    /// probable. A greater exponent A prefers longer ones.
+    /// With `none`, short translations win, because every word makes a translation less
+    /// probable. `average:A` divides by the number of tokens to the power of A, and `gnmt:A`
+    /// by a milder function of it (Wu et al., 2016); a greater A prefers longer ones.
     #[arg(long, value_name = "KIND")]
     length_penalty: Option<LengthPenalty>,
 
@@ -50,7 +51,7 @@ pub(crate) struct Search {
 
     /// Sharpen (below 1) or flatten (above 1) the probabilities
     #[arg(long, value_name = "T", help_heading = "Sampling", requires = "sample")]
-    temperature: Option<Temperature>,
+    temperature: Option<Positive>,
 
     /// Draw among the K most probable words only
     #[arg(long, value_name = "K", help_heading = "Sampling", requires = "sample")]

@@ -29,9 +29,19 @@ use crate::{
 /// goes on as if it had never been stopped: the result is the same to the bit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+An experiment file says at least this much:
+  [data]
+  src = \"en\"
+  tgt = \"es\"
+  train = [{ src = \"train.en\", tgt = \"train.es\" }]
+  valid = { src = \"valid.en\", tgt = \"valid.es\" }
+  [model.rnn]
+  [training]
+  epochs = 10
+
 Examples:
-  nmt train configs/toy.toml
-  nmt train configs/toy.toml --out runs/small --set model.rnn.dim=256
+  nmt train toy.toml
+  nmt train toy.toml --out runs/small --set model.rnn.dim=256
   nmt train --resume --out runs/toy")]
 pub(crate) struct Train {
     /// Experiment file [default with --resume: the run's own]

@@ -3,8 +3,6 @@
 mod session;
 
 use std::{
-    cell::RefCell,
-    collections::VecDeque,
     io::{self, IsTerminal, Write},
     num::NonZeroUsize,
     path::PathBuf,
@@ -17,7 +15,7 @@ use translate::Translation;
 use crate::{
     cli::Session,
     console::{Hint, grouped},
-    input::stream_lines,
+    input::{READ_AHEAD, stream_lines},
     load,
     output::Output,
     search::Search,
@@ -70,7 +68,7 @@ pub(crate) struct Translate {
     ///
     /// More make batches fuller and translating faster. With 1, each line is answered before
     /// the next is read, as another program at the end of a pipe may expect.
-    #[arg(long, value_name = "N", default_value = "1024", help_heading = "Output")]
+    #[arg(long, value_name = "N", default_value_t = READ_AHEAD, help_heading = "Output")]
     read_ahead: NonZeroUsize,
 }
 
@@ -105,16 +103,9 @@ impl Translate {
         let mut tally = Tally::default();
         let mut output = Output::open(self.out.as_deref())?;
         let mut alignments = self.alignment.as_deref().map(Some).map(Output::open).transpose()?;
-        // The lines that were read, until their translations come.
-        let sources = RefCell::new(VecDeque::new());
-        let lines = stream_lines(self.input.as_deref())?.inspect(|line| {
-            if let Ok(line) = line {
-                sources.borrow_mut().push_back(line.clone());
-            }
-        });
-        for found in translator.translate_lines(lines, self.read_ahead) {
-            let found = found?;
-            let src = sources.borrow_mut().pop_front().unwrap_or_default();
+        let lines = stream_lines(self.input.as_deref())?;
+        for translated in translator.translate_lines(lines, self.read_ahead) {
+            let (src, found) = translated?;
             tally.add(&found);
             self.write(&mut output, &src, &found, tally.lines)?;
             if let Some(file) = &mut alignments {

@@ -18,40 +18,20 @@
 //! | `kill -9` | `a_killed_run_goes_on_to_the_same_bytes` |
 //! | text unlike the training data's | `text_is_normalised_as_for_training` |
 
+mod counting;
+mod place;
+
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command as Process, Stdio},
+    process::Command as Process,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use assert_cmd::Command;
-use tempfile::TempDir;
-
-/// A small experiment: count from one number to another.
-const EXPERIMENT: &str = r#"
-[data]
-src = "en"
-tgt = "de"
-train = [{ src = "train.en", tgt = "train.de" }]
-valid = { src = "valid.en", tgt = "valid.de" }
-
-[model.rnn]
-embed_dim = 8
-dim = 8
-layers = 1
-
-[training]
-updates = 6
-batch_tokens = 200
-report_every = 2
-validate_every = 3
-"#;
-
-const WORDS: [(&str, &str); 5] =
-    [("one", "eins"), ("two", "zwei"), ("three", "drei"), ("four", "vier"), ("five", "fünf")];
+use counting::EXPERIMENT;
+use place::{Place, ran};
 
 /// All files below a folder, with their content; of a link, where it points to.
 type Snapshot = BTreeMap<PathBuf, Vec<u8>>;
@@ -74,64 +54,23 @@ fn snapshot(dir: &Path) -> Snapshot {
     files
 }
 
-/// A folder with the experiment `toy.toml` and its data.
-struct Place(TempDir);
-
 impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().expect("a temporary folder"));
-        let lines = |side: fn(&(&'static str, &'static str)) -> &'static str, first: usize| {
-            let line = |n: usize| {
-                let words = [n % 5, n / 5 % 5, n / 25 % 5].map(|idx| side(&WORDS[idx]));
-                words.join(" ") + "\n"
-            };
-            (first..first + 50).map(line).collect::<String>()
-        };
-        for (name, first) in [("train", 0), ("valid", 50)] {
-            place.write(&format!("{name}.en"), lines(|pair| pair.0, first));
-            place.write(&format!("{name}.de"), lines(|pair| pair.1, first));
-        }
-        place.write("toy.toml", EXPERIMENT);
-        place
-    }
-
-    /// The same with the finished run `run`.
+    /// The counting experiment with its finished run `run`.
     fn trained() -> Self {
-        let place = Self::new();
+        let place = Self::counting();
         place.done("train toy.toml --out run");
         place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path(name), content).expect("a file can be written");
     }
 
     fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).expect("a file can be read")
     }
 
-    /// Runs `nmt` here and returns its exit code, its data and what else it said.
-    fn nmt(&self, arguments: &str) -> (i32, String, String) {
-        let mut command = Command::cargo_bin("nmt").expect("the program is built");
-        ran(command.args(arguments.split_whitespace()).current_dir(self.0.path()).output())
-    }
-
-    /// The same through a shell, which knows the program as `$nmt`.
+    /// Runs a script through a shell, which knows the program as `$nmt`.
     fn shell(&self, script: &str) -> (i32, String, String) {
         let mut shell = Process::new("sh");
         let shell = shell.args(["-c", script]).env("nmt", env!("CARGO_BIN_EXE_nmt"));
-        ran(shell.current_dir(self.0.path()).output())
-    }
-
-    /// Runs `nmt`, which must succeed; what it said.
-    fn done(&self, arguments: &str) -> String {
-        let (code, _, said) = self.nmt(arguments);
-        assert_eq!(code, 0, "{arguments}: {said}");
-        said
+        ran(shell.current_dir(self.path("")).output())
     }
 
     /// Runs `nmt`, which must fail, say `complaint`, write no data and change no file.
@@ -150,22 +89,16 @@ impl Place {
         complaint: &str,
         run: impl FnOnce(&Self) -> (i32, String, String),
     ) {
-        let before = snapshot(self.0.path());
+        let before = snapshot(&self.path(""));
         let (code, data, said) = run(self);
         assert_eq!((code, data.as_str()), (1, ""), "{what}: {said}");
         assert!(said.contains("error: ") && said.contains(complaint), "{what}: {said}");
         assert!(!said.contains("panicked"), "{what}: {said}");
-        let after = snapshot(self.0.path());
+        let after = snapshot(&self.path(""));
         let names = |files: &Snapshot| files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&after), names(&before), "{what}");
         assert!(after == before, "{what} changes a file");
     }
-}
-
-fn ran(output: std::io::Result<std::process::Output>) -> (i32, String, String) {
-    let output = output.expect("it starts");
-    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
 /// The setting that trains on these files.
@@ -175,14 +108,14 @@ fn corpus(src: &str, tgt: &str) -> String {
 
 #[test]
 fn a_snapshot_sees_every_change() {
-    let place = Place::new();
-    let before = snapshot(place.0.path());
+    let place = Place::counting();
+    let before = snapshot(&place.path(""));
     fs::create_dir(place.path("folder")).unwrap();
-    assert!(snapshot(place.0.path()) != before);
+    assert!(snapshot(&place.path("")) != before);
     fs::remove_dir(place.path("folder")).unwrap();
-    assert!(snapshot(place.0.path()) == before);
+    assert!(snapshot(&place.path("")) == before);
     place.write("train.en", "other");
-    assert!(snapshot(place.0.path()) != before);
+    assert!(snapshot(&place.path("")) != before);
 }
 
 #[test]
@@ -258,7 +191,7 @@ fn a_line_that_is_no_text_is_named_or_dropped_and_counted() {
 
 #[test]
 fn a_corpus_without_a_good_pair_says_why() {
-    let place = Place::new();
+    let place = Place::counting();
     place.write("empty", "");
     place.write("blank", "\n \n");
     place.write("same", "six\nseven\n");
@@ -279,7 +212,7 @@ fn a_corpus_without_a_good_pair_says_why() {
 
 #[test]
 fn a_wrong_key_or_value_is_shown_with_its_line() {
-    let place = Place::new();
+    let place = Place::counting();
     for (right, wrong, complaints) in [
         ("dim = 8\nl", "dims = 8\nl", ["bad.toml: line 10, ", "did you mean `dim`?"]),
         ("[training]", "[trainng]", ["bad.toml: line 13, ", "did you mean `training`?"]),
@@ -302,7 +235,7 @@ fn a_wrong_key_or_value_is_shown_with_its_line() {
 
 #[test]
 fn a_vocabulary_must_hold_its_alphabet() {
-    let place = Place::new();
+    let place = Place::counting();
     for verb in ["train", "prepare"] {
         let arguments = format!("{verb} toy.toml --out new --set tokenizer.vocab=100");
         place.fails(&arguments, "a vocabulary of 100 entries is too small: 260 are needed");
@@ -345,7 +278,7 @@ fn a_full_disk_leaves_no_half_of_a_file() {
     let place = Place::trained();
     for (verb, blocks, file) in [
         ("translate run/last valid.en --format jsonl --out new", 1, "new"),
-        ("average run/best run/last --out new", 32, "model.safetensors"),
+        ("average run/best run/last --out new", 32, "new/model.safetensors"),
         ("train toy.toml --out new", 1, "config.toml"),
     ] {
         let script = format!("{} {verb}", full(blocks));
@@ -366,7 +299,7 @@ fn a_full_disk_spares_the_checkpoint_before() {
     let resume = "train --resume --out parts --set training.updates=6";
     let (code, _, said) = place.shell(&format!("{} {resume}", full(32)));
     assert_eq!(code, 1, "{said}");
-    let path = "cannot write parts/checkpoints/.partial-step-00000006/model.safetensors: ";
+    let path = "cannot write parts/checkpoints/step-00000006/model.safetensors: ";
     assert!(said.contains(path), "{said}");
     assert_eq!(snapshot(&place.path("parts/checkpoints")), before);
     place.done("translate parts/last valid.en");
@@ -506,33 +439,16 @@ fn a_closed_pipe_ends_quietly() {
     assert_eq!(place.read(&format!("unheard/{model}")), place.read(&format!("run/{model}")));
 }
 
-/// A program that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
-
 /// Killed at several moments after a checkpoint, a run still ends with the files of one
 /// that was left alone.
 #[test]
 fn a_killed_run_goes_on_to_the_same_bytes() {
-    let place = Place::new();
+    let place = Place::counting();
     let updates = "--set training.updates=300 --set training.validate_every=20";
     place.done(&format!("train toy.toml --out whole {updates}"));
     let mut arguments = format!("train toy.toml --out parts {updates}");
     for (kill, wait) in [0, 7, 23].into_iter().enumerate() {
-        let mut running = Running(
-            Process::new(env!("CARGO_BIN_EXE_nmt"))
-                .args(arguments.split_whitespace())
-                .current_dir(place.0.path())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        );
+        let mut running = place.start(&arguments);
         let start = Instant::now();
         let last = || fs::read_link(place.path("parts/last")).ok();
         let before = last();

@@ -74,20 +74,53 @@ fn unequal_line_counts_are_both_named() {
     let dir = folder(&[("ref", REF), ("short", b"it rains\n")]);
     let (code, stdout, stderr) = evaluate(dir.path(), &["--hyp", "short", "--ref", "ref"]);
     assert_eq!((code, stdout.as_str()), (1, ""));
-    let expected = "error: cannot score short: reference 1 has 3 lines, but there are 1 hypotheses";
-    assert_eq!(stderr.trim_end(), expected);
+    assert_eq!(stderr.trim_end(), "error: short has 1 lines, but ref has 3");
     let arguments = ["--hyp", "ref", "--ref", "ref", "--src", "short"];
     let (code, _, stderr) = evaluate(dir.path(), &arguments);
-    assert_eq!((code, stderr.trim_end()), (1, "error: short has 1 lines, but ref has 3"));
+    assert_eq!((code, stderr.trim_end()), (1, "error: ref has 3 lines, but short has 1"));
+}
+
+#[test]
+fn nothing_to_score_is_an_error() {
+    let dir = folder(&[("empty", b"")]);
+    let (code, stdout, stderr) = evaluate(dir.path(), &["--hyp", "empty", "--ref", "empty"]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert_eq!(stderr.trim_end(), "error: cannot score empty: there is no line");
+}
+
+#[test]
+fn scores_by_length_are_drawn_for_all_systems() {
+    let dir = folder(&[("ref", REF), ("good.x", GOOD), ("bad.x", BAD), ("src", REF)]);
+    let systems = ["--hyp", "bad.x", "--hyp", "good.x", "--ref", "ref", "--metric", "chrf"];
+    let picture = ["--src", "src", "--svg", "picture.svg"];
+    let (code, stdout, stderr) = evaluate(dir.path(), &[&systems[..], &picture].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("source words"), "{stdout}");
+    let text = fs::read_to_string(dir.path().join("picture.svg")).unwrap();
+    for shown in [
+        ">chrF2 by the length of the source<",
+        ">chrF2 in percent<",
+        ">bad<",
+        ">good<",
+        ">0-10<",
+        ">n = 3<",
+        "source length in words",
+        "chrF2|nrefs:1|",
+    ] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    let (code, _, stderr) = evaluate(dir.path(), &[&systems[..], &picture[2..]].concat());
+    assert_eq!(code, 2);
+    assert!(stderr.contains("--src <FILE>"), "{stderr}");
 }
 
 #[test]
 fn a_bad_file_is_named() {
-    let dir = folder(&[("ref", REF), ("bytes", b"one\ntwo \xff\n"), ("empty", b"")]);
+    let dir = folder(&[("ref", REF), ("bytes", b"one\ntwo \xff\nthree\n"), ("empty", b"")]);
     for (file, message) in [
         ("missing", "error: cannot read missing: "),
         ("bytes", "error: line 2 of bytes is not valid UTF-8"),
-        ("empty", "error: cannot score empty: "),
+        ("empty", "error: empty has 0 lines, but ref has 3"),
     ] {
         let (code, stdout, stderr) = evaluate(dir.path(), &["--hyp", file, "--ref", "ref"]);
         assert_eq!((code, stdout.as_str()), (1, ""), "{file}");

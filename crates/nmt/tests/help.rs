@@ -81,3 +81,21 @@ fn completions_know_the_commands() {
         }
     }
 }
+
+/// What a newcomer copies must be a whole experiment.
+#[test]
+fn the_experiments_that_are_shown_can_be_read() {
+    let between = |text: &str, start: &str, end: &str| {
+        let (_, rest) = text.split_once(start).expect("an experiment is shown");
+        rest.split_once(end).expect("it ends").0.to_owned()
+    };
+    let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    for shown in [
+        between(&nmt(&["help", "train"]), "at least this much:\n", "\nExamples:"),
+        between(&readme, "# my-experiment.toml\n", "```"),
+    ] {
+        let experiment = train::Experiment::parse("shown", &shown, &[]);
+        assert!(experiment.is_ok(), "{:?}\n{shown}", experiment.err());
+    }
+}

@@ -1,87 +1,22 @@
 //! `nmt prepare` and `nmt train` from the outside: runs that work, stop, go on, or cannot start.
 
+mod counting;
+mod place;
+
 use std::{
     fs,
-    path::PathBuf,
-    process::{Child, Command as Process, Stdio},
+    process::Command as Process,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use assert_cmd::Command;
-use tempfile::TempDir;
-
-/// A small experiment: count from one number to another.
-const EXPERIMENT: &str = r#"
-[data]
-src = "en"
-tgt = "de"
-train = [{ src = "train.en", tgt = "train.de" }]
-valid = { src = "valid.en", tgt = "valid.de" }
-
-[model.rnn]
-embed_dim = 8
-dim = 8
-layers = 1
-
-[training]
-updates = 6
-batch_tokens = 200
-report_every = 2
-validate_every = 3
-"#;
-
-const WORDS: [(&str, &str); 5] =
-    [("one", "eins"), ("two", "zwei"), ("three", "drei"), ("four", "vier"), ("five", "fünf")];
-
-/// A folder with the experiment `toy.toml` and its data.
-struct Place(TempDir);
+use counting::EXPERIMENT;
+use place::Place;
 
 impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().expect("a temporary folder"));
-        let lines = |side: fn(&(&'static str, &'static str)) -> &'static str, first: usize| {
-            let line = |n: usize| {
-                let words = [n % 5, n / 5 % 5, n / 25 % 5].map(|idx| side(&WORDS[idx]));
-                words.join(" ") + "\n"
-            };
-            (first..first + 50).map(line).collect::<String>()
-        };
-        for (name, first) in [("train", 0), ("valid", 50)] {
-            place.write(&format!("{name}.en"), &lines(|pair| pair.0, first));
-            place.write(&format!("{name}.de"), &lines(|pair| pair.1, first));
-        }
-        place.write("toy.toml", EXPERIMENT);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("a file can be written");
-    }
-
-    /// Runs `nmt` here and returns its exit code and what it said.
-    fn nmt(&self, arguments: &str) -> (i32, String) {
-        let mut command = Command::cargo_bin("nmt").expect("the program is built");
-        let command = command.args(arguments.split_whitespace()).current_dir(self.0.path());
-        let output = command.output().expect("it starts");
-        let said = String::from_utf8(output.stderr).expect("output is UTF-8");
-        (output.status.code().unwrap_or(-1), said)
-    }
-
-    /// The same for a run that must succeed.
-    fn done(&self, arguments: &str) -> String {
-        let (code, said) = self.nmt(arguments);
-        assert_eq!(code, 0, "{said}");
-        said
-    }
-
-    /// The same for a run that must fail.
+    /// Runs `nmt`, which must fail; what it said.
     fn failed(&self, arguments: &str) -> String {
-        let (code, said) = self.nmt(arguments);
+        let (code, _, said) = self.nmt(arguments);
         assert_eq!(code, 1, "{said}");
         assert!(said.starts_with("error: ") || said.contains("\nerror: "), "{said}");
         said
@@ -94,7 +29,7 @@ impl Place {
 
 #[test]
 fn a_run_leaves_models_that_translate_and_a_log() {
-    let place = Place::new();
+    let place = Place::counting();
     let said = place.done("train toy.toml");
     assert!(said.starts_with("data    50 pairs · "), "{said}");
     assert!(said.contains("\ndone    runs/toy · 6 updates · "), "{said}");
@@ -113,7 +48,7 @@ fn a_run_leaves_models_that_translate_and_a_log() {
 
 #[test]
 fn settings_seed_and_threads_come_from_the_command_line() {
-    let place = Place::new();
+    let place = Place::counting();
     place.done("train toy.toml --out a --set training.updates=2 --seed 1 --threads 1");
     place.done("train toy.toml --out b --set training.updates=2 --seed 1 --threads 2");
     place.done("train toy.toml --out c --set training.updates=2 --seed 2");
@@ -124,7 +59,7 @@ fn settings_seed_and_threads_come_from_the_command_line() {
 
 #[test]
 fn a_run_is_neither_overwritten_nor_resumed_from_nothing() {
-    let place = Place::new();
+    let place = Place::counting();
     place.done("train toy.toml --set training.updates=2 --out run");
     let before = place.weights("run/last");
     let said = place.failed("train toy.toml --out run");
@@ -140,7 +75,7 @@ fn a_run_is_neither_overwritten_nor_resumed_from_nothing() {
 
 #[test]
 fn a_resumed_run_ends_like_one_that_was_never_stopped() {
-    let place = Place::new();
+    let place = Place::counting();
     place.done("train toy.toml --out whole");
     place.done("train toy.toml --out parts --set training.updates=3");
     let said = place.done("train --resume --out parts --set training.updates=6");
@@ -148,28 +83,13 @@ fn a_resumed_run_ends_like_one_that_was_never_stopped() {
     assert_eq!(place.weights("parts/last"), place.weights("whole/last"));
 }
 
-/// A program that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
-
 #[cfg(unix)]
 #[test]
 fn a_signal_saves_and_the_run_can_go_on() {
-    let place = Place::new();
+    let place = Place::counting();
     for signal in ["INT", "TERM"] {
-        let child = Process::new(env!("CARGO_BIN_EXE_nmt"))
-            .args(["train", "toy.toml", "--set", "training.updates=1000000", "--out", signal])
-            .current_dir(place.0.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut running = Running(child);
+        let mut running =
+            place.start(&format!("train toy.toml --set training.updates=1000000 --out {signal}"));
         let start = Instant::now();
         let log = place.path(signal).join("train.log");
         while fs::read_to_string(&log).unwrap_or_default().lines().count() < 3 {
@@ -187,8 +107,8 @@ fn a_signal_saves_and_the_run_can_go_on() {
 
 #[test]
 fn a_misspelt_key_and_a_bad_value_are_shown_with_their_line() {
-    let place = Place::new();
-    place.write("bad.toml", &EXPERIMENT.replace("layers = 1", "layer = 1"));
+    let place = Place::counting();
+    place.write("bad.toml", EXPERIMENT.replace("layers = 1", "layer = 1"));
     let said = place.failed("train bad.toml");
     assert!(said.contains("bad.toml: line 11, column 1") && said.contains("layers"), "{said}");
     let said = place.failed("train toy.toml --set training.updates=0");
@@ -199,7 +119,7 @@ fn a_misspelt_key_and_a_bad_value_are_shown_with_their_line() {
 
 #[test]
 fn bad_data_is_named_and_nothing_is_left_behind() {
-    let place = Place::new();
+    let place = Place::counting();
     for (file, text, complaint) in [
         ("train.de", "eins\n", "50"),       // both counts
         ("train.de", "", "train.de"),       // no line at all
@@ -211,7 +131,7 @@ fn bad_data_is_named_and_nothing_is_left_behind() {
         assert!(said.contains(complaint), "{file}: {said}");
         assert!(!place.path("run/last").exists());
         _ = fs::remove_dir_all(place.path("run"));
-        place.write(file, &good);
+        place.write(file, good);
     }
     fs::remove_file(place.path("train.en")).unwrap();
     assert!(place.failed("train toy.toml --out run").contains("cannot read train.en"));
@@ -219,10 +139,10 @@ fn bad_data_is_named_and_nothing_is_left_behind() {
 
 #[test]
 fn prepared_data_is_clean_and_can_be_trained_on() {
-    let place = Place::new();
+    let place = Place::counting();
     let append = |name: &str, text: &str| {
         let old = fs::read_to_string(place.path(name)).unwrap();
-        place.write(name, &(old + text));
+        place.write(name, old + text);
     };
     append("train.en", "one one one\n\nsame\n");
     append("train.de", "eins eins eins\nleer\nsame\n");
@@ -243,7 +163,7 @@ fn prepared_data_is_clean_and_can_be_trained_on() {
 
 #[test]
 fn a_corpus_of_which_nothing_is_left_is_an_error() {
-    let place = Place::new();
+    let place = Place::counting();
     place.write("train.en", "a\nb\n");
     place.write("train.de", "a\nb\n");
     let said = place.failed("prepare toy.toml --out out");

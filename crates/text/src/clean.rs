@@ -11,6 +11,7 @@ use crate::{
     corpus::{Defect, Pair, Row},
     hash::Hash,
     normalize::{Normalize, is_unprintable},
+    number::Ratio,
     words::words,
 };
 
@@ -38,36 +39,6 @@ pub struct CleanConfig {
     pub drop_unprintable: bool,
 }
 
-/// A ratio of at least one. A value of this type has been checked.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Ratio(f64);
-
-impl Ratio {
-    /// The ratio as a number.
-    pub fn get(self) -> f64 {
-        self.0
-    }
-}
-
-impl TryFrom<f64> for Ratio {
-    type Error = String;
-
-    fn try_from(ratio: f64) -> Result<Self, String> {
-        if ratio >= 1.0 {
-            Ok(Self(ratio))
-        } else {
-            Err(format!("a ratio of lengths is at least 1, got {ratio}"))
-        }
-    }
-}
-
-impl From<Ratio> for f64 {
-    fn from(ratio: Ratio) -> Self {
-        ratio.0
-    }
-}
-
 impl Default for CleanConfig {
     fn default() -> Self {
         let size = |size| NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
@@ -76,7 +47,7 @@ impl Default for CleanConfig {
             min_words: NonZeroUsize::MIN,
             max_words: size(200),
             max_characters: size(2000),
-            max_ratio: Ratio(9.0),
+            max_ratio: const { Ratio::new(9.0).expect("nine is at least one") },
             drop_identical: true,
             drop_duplicates: true,
             drop_unprintable: true,
@@ -196,7 +167,7 @@ mod tests {
             min_words: size(2),
             max_words: size(4),
             max_characters: size(20),
-            max_ratio: Ratio(2.0),
+            max_ratio: Ratio::new(2.0).unwrap(),
             ..CleanConfig::default()
         }
     }
@@ -288,7 +259,7 @@ mod tests {
         assert_eq!((read.max_words.get(), read.max_ratio.get()), (50, 3.0));
         assert_eq!(read.normalize, Normalize { nfc: false, spaces: true });
         for (bad, expected) in [
-            (r#"{"max_ratio": 0.5}"#, "at least 1, got 0.5"),
+            (r#"{"max_ratio": 0.5}"#, "found 0.5, allowed is a number of at least 1"),
             (r#"{"min_words": 0}"#, "nonzero"),
             (r#"{"max_word": 5}"#, "`max_words`"),
         ] {

@@ -11,6 +11,7 @@
 //! | [`batching`] | batches of similar length under a token budget; seeded, resumable |
 //! | [`mod@hash`] | fingerprints of data and files |
 //! | [`words`](mod@words) | the words that alignments count |
+//! | [`number`] | checked numbers of settings |
 //! | [`metrics`] | BLEU, chrF and TER with the signatures that make them comparable |
 //! | [`output`] | files that appear whole or not at all |
 
@@ -22,6 +23,7 @@ pub mod error;
 pub mod hash;
 pub mod metrics;
 pub mod normalize;
+pub mod number;
 pub mod output;
 pub mod tokenizer;
 pub mod vocab;

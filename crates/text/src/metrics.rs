@@ -85,6 +85,15 @@ pub enum Error {
         expected: usize,
     },
 
+    /// A sentence has more or fewer references than those before it.
+    #[error("a sentence has {found} references, those before have {expected}")]
+    ReferenceMismatch {
+        /// Its number of references.
+        found: usize,
+        /// The number of references of the others.
+        expected: usize,
+    },
+
     /// There is nothing to compare with.
     #[error("no reference was given")]
     NoReferences,
@@ -186,6 +195,12 @@ impl Metric {
     /// Those of [`Metric::corpus`].
     pub fn statistics(&self, hyps: &[String], refs: &[Vec<String>]) -> Result<Statistics> {
         Statistics::new(*self, hyps, refs)
+    }
+
+    /// The counts of no sentence yet, to which [`Statistics::push`] adds one after the other. Each
+    /// has `n_refs` references. A text without a sentence has no meaningful score.
+    pub fn of_no_sentences(&self, n_refs: usize) -> Statistics {
+        Statistics::empty(*self, n_refs)
     }
 
     /// The metric with settings fit for single sentences: BLEU with effective order, so that a

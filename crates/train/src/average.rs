@@ -34,11 +34,11 @@ pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
         .map_err(Error::from)
         .and_then(|()| copy_rest(last, &partial, card))
         .and_then(|()| put(&partial, out));
-    if written.is_err() {
+    written.map_err(|error| {
         // The first error is the one that tells what is wrong.
         let _ = fs::remove_dir_all(&partial);
-    }
-    written
+        error.named(&partial, out)
+    })
 }
 
 /// Writes what a model directory holds besides the model.

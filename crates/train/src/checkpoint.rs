@@ -95,6 +95,7 @@ impl Checkpoints {
         write: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
         let name = name(state.step);
+        let place = self.dir.join(&name);
         let partial = self.dir.join(format!("{PARTIAL}{name}"));
         if partial.exists() {
             remove(&partial)?;
@@ -107,9 +108,8 @@ impl Checkpoints {
             // A full disk must not stay full of half a checkpoint. What made writing fail is
             // what the caller needs to know, not whether this fails as well.
             let _ = fs::remove_dir_all(&partial);
-            return Err(error);
+            return Err(error.named(&partial, &place));
         }
-        let place = self.dir.join(&name);
         let replaced = self.dir.join(format!("{REPLACED}{name}"));
         if place.exists() {
             rename(&place, &replaced)?;

@@ -16,6 +16,7 @@ use std::{
 
 use model::ModelConfig;
 use serde::{Deserialize, Serialize, Serializer};
+pub use text::number::{NonNegative, Positive, Rate};
 use text::{CleanConfig, TokenizerConfig};
 use translate::SearchConfig;
 
@@ -26,7 +27,7 @@ pub use self::{
         AdamConfig, AdamWConfig, EarlyStopping, Metric, OptimizerConfig, Schedule, SgdConfig,
         Training,
     },
-    values::{Every, NonNegative, Positive, Rate},
+    values::Every,
 };
 use crate::{Error, Result};
 

@@ -194,6 +194,22 @@ impl Error {
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
         Self::Write { path: path.into(), source }
     }
+
+    /// The same error of a file that was to be written below `from`, a temporary name of `to`:
+    /// it is called by the name that somebody will look for.
+    pub(crate) fn named(mut self, from: &Path, to: &Path) -> Self {
+        let path = match &mut self {
+            Self::Write { path, .. } | Self::Read { path, .. } => path,
+            Self::Text(text::Error::Write { path, .. } | text::Error::Read { path, .. }) => path,
+            Self::Model(model::Error::Io { path, .. }) => path,
+            Self::Translate(translate::Error::Text(text::Error::Write { path, .. })) => path,
+            _ => return self,
+        };
+        if let Ok(rest) = path.strip_prefix(from) {
+            *path = if rest.as_os_str().is_empty() { to.into() } else { to.join(rest) };
+        }
+        self
+    }
 }
 
 fn names(paths: &[PathBuf]) -> String {

@@ -236,12 +236,18 @@ impl Run<'_> {
             samples,
             elapsed: self.elapsed(),
         };
-        self.emit(Event::Validated(validated.clone()))?;
-        self.save(Kind::Regular, Some(&validated))?;
+        // A checkpoint holds how long the record was, so that the record comes first; who looks
+        // on hears of a saved model once it is there.
+        let event = Event::Validated(validated.clone());
+        self.logs.record(&event)?;
+        let saved = self.save(Kind::Regular, Some(&validated))?;
+        (self.observer)(&event);
+        self.emit(saved)?;
         self.checkpoints.prune(training.keep.get(), &self.state)
     }
 
-    fn save(&mut self, kind: Kind, validated: Option<&Validated>) -> Result<()> {
+    /// Writes a checkpoint; what to say about it.
+    fn save(&mut self, kind: Kind, validated: Option<&Validated>) -> Result<Event> {
         self.state.elapsed_seconds = self.elapsed().as_secs_f64();
         self.state.logs = self.logs.lengths()?;
         let what = format!("The model after {} updates.", self.state.step);
@@ -254,7 +260,7 @@ impl Run<'_> {
             Ok(text::output::write_whole(&dir.join("README.md"), card.as_bytes())?)
         })?;
         self.saved = self.state.step;
-        self.emit(Event::Saved { dir })
+        Ok(Event::Saved { dir })
     }
 
     /// Why to stop now, if there is a reason.
@@ -284,7 +290,8 @@ impl Run<'_> {
             }
             averaged_dir = self.average()?;
         } else if step > self.saved {
-            self.save(Kind::Interrupted, None)?;
+            let saved = self.save(Kind::Interrupted, None)?;
+            self.emit(saved)?;
         }
         self.emit(Event::Stopped(stop.clone()))?;
         let metric = self.training().metric();

@@ -238,6 +238,30 @@ fn a_toy_task_is_learned() -> Result<(), Anything> {
 }
 
 #[test]
+fn a_model_is_on_disk_when_it_is_said_to_be() -> Result<(), Anything> {
+    let (dir, experiment) = toy(&["training.updates=8", "training.validate_every=4"]);
+    let (place, stop) = (dir.path().join("run"), AtomicBool::new(false));
+    let job = Job {
+        experiment: &experiment,
+        dir: &place,
+        start: Start::New,
+        device: &Device::Cpu,
+        stop: &stop,
+    };
+    let mut said = Vec::new();
+    train(&job, &mut |event| {
+        if let Event::Validated(validated) = event {
+            let last = fs::canonicalize(place.join("last")).unwrap();
+            assert!(last.ends_with(format!("step-{:08}", validated.step)), "{}", last.display());
+            assert!(validated.best_dir.join("model.safetensors").is_file());
+            said.push(validated.step);
+        }
+    })?;
+    assert_eq!(said, [4, 8]);
+    Ok(())
+}
+
+#[test]
 fn a_run_is_neither_overwritten_nor_resumed_with_another_experiment() -> Result<(), Anything> {
     let (dir, experiment) = toy(&["training.updates=2", "training.average=0"]);
     let place = dir.path().join("run");

@@ -20,10 +20,11 @@ mod sample;
 mod tests;
 mod top;
 
-pub use config::{FILE, NonNegative, Sampling, SearchConfig, Share, Temperature};
+pub use config::{FILE, Sampling, SearchConfig};
 pub use hypothesis::Hypothesis;
 pub use length_penalty::LengthPenalty;
 pub use repetition::LONGEST_CYCLE;
+pub use text::number::{NonNegative, Positive, Share};
 
 use beam::Beam;
 use greedy::Greedy;

@@ -1,12 +1,14 @@
 //! Lines in, translations out: tokenizers, batches and search put together.
 
+mod ahead;
 mod open;
 
-use std::{collections::VecDeque, num::NonZeroUsize};
+use std::num::NonZeroUsize;
 
 use model::EncoderDecoder;
 use text::{Encoding, Tokenizer, Tokenizers};
 
+use self::ahead::Ahead;
 pub use self::open::check_tokenizers;
 use crate::{
     Error, Result, SearchConfig, Translation, score, search,
@@ -68,29 +70,22 @@ impl<M: EncoderDecoder> Translator<M> {
     }
 
     /// Translates lines as they come, reading at most `read_ahead` lines before it translates
-    /// them, so that the input may be endless.
+    /// them, so that the input may be endless. A line may be anything that has a text.
     ///
-    /// The results are those of [`translate`](Self::translate), one for each line, in order. An
+    /// Each line comes back with what [`translate`](Self::translate) makes of it, in order. An
     /// error, of the input or of the translation, comes after the results of all lines before
     /// it, and is the last item.
-    pub fn translate_lines<I, E>(
+    pub fn translate_lines<L, E>(
         &self,
-        lines: I,
+        lines: impl IntoIterator<Item = std::result::Result<L, E>>,
         read_ahead: NonZeroUsize,
-    ) -> Translations<'_, M, I::IntoIter, E>
+    ) -> impl Iterator<Item = std::result::Result<(L, Vec<Translation>), E>>
     where
-        I: IntoIterator<Item = std::result::Result<String, E>>,
+        L: AsRef<str>,
         E: From<Error>,
     {
-        Translations {
-            translator: self,
-            lines: lines.into_iter().fuse(),
-            read_ahead: read_ahead.get(),
-            n_read: 0,
-            ready: VecDeque::new(),
-            error: None,
-            ended: false,
-        }
+        let prepare = |line: &L, number| self.source(line.as_ref(), number);
+        Ahead::new(lines, read_ahead, prepare, |sources: &[_]| self.translate_tokenized(sources))
     }
 
     /// Says what the model thinks of given pairs of source and translation: log-probabilities
@@ -100,22 +95,34 @@ impl<M: EncoderDecoder> Translator<M> {
     /// # Errors
     /// [`Error::TooLong`] if a line has too many tokens; otherwise what [`score`](score()) says.
     pub fn align(&self, pairs: &[(String, String)]) -> Result<Vec<Translation>> {
-        let mut tokenized = Vec::with_capacity(pairs.len());
-        for ((src, tgt), line) in pairs.iter().zip(1..) {
-            let tgt = self.tokenized(&self.tokenizers.tgt, tgt, line)?;
-            tokenized.push((self.source(src, line)?, tgt));
-        }
+        let tokenized: Result<Vec<_>> =
+            pairs.iter().zip(1..).map(|(pair, line)| self.pair(pair, line)).collect();
+        self.align_tokenized(&tokenized?)
+    }
+
+    /// Does with pairs what [`translate_lines`](Self::translate_lines) does with lines: each
+    /// comes back with what [`align`](Self::align) says of it.
+    pub fn align_pairs<E: From<Error>>(
+        &self,
+        pairs: impl IntoIterator<Item = std::result::Result<(String, String), E>>,
+        read_ahead: NonZeroUsize,
+    ) -> impl Iterator<Item = std::result::Result<((String, String), Translation), E>> {
+        let prepare = |pair: &(String, String), line| self.pair(pair, line);
+        Ahead::new(pairs, read_ahead, prepare, |pairs: &[_]| self.align_tokenized(pairs))
+    }
+
+    fn align_tokenized(&self, pairs: &[(Tokenized, Tokenized)]) -> Result<Vec<Translation>> {
         let len = |(src, tgt): &(Tokenized, Tokenized)| {
             src.encoding.ids.len().max(tgt.encoding.ids.len())
         };
         let mut results = vec![Translation::default(); pairs.len()];
-        for batch in self.batches(tokenized.iter().map(len)) {
+        for batch in self.batches(pairs.iter().map(len)) {
             let ids = |of: fn(&(Tokenized, Tokenized)) -> &Tokenized| -> Vec<Vec<u32>> {
-                batch.iter().map(|&idx| of(&tokenized[idx]).encoding.ids.clone()).collect()
+                batch.iter().map(|&idx| of(&pairs[idx]).encoding.ids.clone()).collect()
             };
             let scored = score(&self.model, &ids(|pair| &pair.0), &ids(|pair| &pair.1))?;
             for (&idx, scored) in batch.iter().zip(scored) {
-                let (src, tgt) = &tokenized[idx];
+                let (src, tgt) = &pairs[idx];
                 let penalty = self.config.length_penalty;
                 results[idx] = self.context().given(src, tgt.clone(), scored, penalty)?;
             }
@@ -157,6 +164,11 @@ impl<M: EncoderDecoder> Translator<M> {
         self.tokenized(&self.tokenizers.src, text, line)
     }
 
+    fn pair(&self, (src, tgt): &(String, String), line: usize) -> Result<(Tokenized, Tokenized)> {
+        let tgt = self.tokenized(&self.tokenizers.tgt, tgt, line)?;
+        Ok((self.source(src, line)?, tgt))
+    }
+
     fn tokenized(&self, tokenizer: &Tokenizer, text: &str, line: usize) -> Result<Tokenized> {
         if text.trim().is_empty() {
             let encoding = Encoding { ids: Vec::new(), spans: Vec::new() };
@@ -174,64 +186,6 @@ impl<M: EncoderDecoder> Translator<M> {
     fn context(&self) -> Context<'_> {
         let eos = self.model.special().eos;
         Context { tokenizers: &self.tokenizers, eos, view: self.view }
-    }
-}
-
-/// The translations of a stream of lines; see [`Translator::translate_lines`].
-#[derive(Debug)]
-pub struct Translations<'a, M, I, E> {
-    translator: &'a Translator<M>,
-    lines: std::iter::Fuse<I>,
-    read_ahead: usize,
-    n_read: usize,
-    ready: VecDeque<Vec<Translation>>,
-    /// What ended the reading, to be told once everything before it has been.
-    error: Option<E>,
-    ended: bool,
-}
-
-impl<M, I, E> Translations<'_, M, I, E>
-where
-    M: EncoderDecoder,
-    I: Iterator<Item = std::result::Result<String, E>>,
-    E: From<Error>,
-{
-    /// Reads lines and translates them.
-    fn refill(&mut self) {
-        let mut sources = Vec::new();
-        while sources.len() < self.read_ahead && self.error.is_none() {
-            let Some(line) = self.lines.next() else { break };
-            self.n_read += 1;
-            match line.and_then(|line| Ok(self.translator.source(&line, self.n_read)?)) {
-                Ok(source) => sources.push(source),
-                Err(error) => self.error = Some(error),
-            }
-        }
-        match self.translator.translate_tokenized(&sources) {
-            Ok(translations) => self.ready.extend(translations),
-            Err(error) => self.error = Some(error.into()),
-        }
-    }
-}
-
-impl<M, I, E> Iterator for Translations<'_, M, I, E>
-where
-    M: EncoderDecoder,
-    I: Iterator<Item = std::result::Result<String, E>>,
-    E: From<Error>,
-{
-    type Item = std::result::Result<Vec<Translation>, E>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        if self.ready.is_empty() && self.error.is_none() {
-            self.refill();
-        }
-        let item = self.ready.pop_front().map(Ok).or_else(|| self.error.take().map(Err));
-        self.ended = !matches!(item, Some(Ok(_)));
-        item
     }
 }
 

@@ -1,9 +1,18 @@
 //! Scores by the length of the source: where a system starts to lose the thread.
 
-use std::{io::Write, path::Path};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use text::metrics::{Bucket, Statistics};
 
 use super::System;
-use crate::input::ensure_equal;
+use crate::{
+    output::Output,
+    render::chart::{self, Chart, Range},
+};
 
 /// Words that the sentences of a row differ by at most.
 const STEP: usize = 10;
@@ -13,14 +22,10 @@ const LAST: usize = 6;
 /// Writes a table with one row for each range of source lengths, in words.
 pub(super) fn write(
     out: &mut impl Write,
-    src: &[String],
-    path: &Path,
+    src_words: &[usize],
     systems: &[System],
 ) -> anyhow::Result<()> {
-    let rows: Vec<usize> = src.iter().map(|line| row(line.split_whitespace().count())).collect();
     for (file, statistics) in systems {
-        let sentences = statistics.first().map_or(0, |statistics| statistics.sentences());
-        ensure_equal((path, src.len()), (file, sentences))?;
         writeln!(out)?;
         if systems.len() > 1 {
             writeln!(out, "{}", file.display())?;
@@ -30,8 +35,8 @@ pub(super) fn write(
         writeln!(out, "{:>12}  {:>9}{}", "source words", "sentences", names.collect::<String>())?;
         let columns = statistics
             .iter()
-            .map(|statistics| statistics.buckets(&rows))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|statistics| buckets(statistics, src_words))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         for (idx, bucket) in columns.first().into_iter().flatten().enumerate() {
             let scores = columns.iter().map(|column| format!("{:8.2}", column[idx].score.value));
             let scores: String = scores.collect();
@@ -39,6 +44,53 @@ pub(super) fn write(
         }
     }
     Ok(())
+}
+
+/// Draws the first metric's scores into the file `path`, with a line for each system.
+pub(super) fn draw(path: &Path, src_words: &[usize], systems: &[System]) -> anyhow::Result<()> {
+    let (mut ranges, mut lines, mut metric) = (Vec::new(), Vec::new(), None);
+    for ((_, statistics), name) in systems.iter().zip(names(systems)) {
+        let Some(first) = statistics.first() else { continue };
+        let buckets = buckets(first, src_words)?;
+        metric = Some((first.metric().name(), first.signature()));
+        ranges = buckets
+            .iter()
+            .map(|found| Range { name: range(found.bucket), sentences: found.sentences })
+            .collect();
+        let scores = buckets.iter().map(|bucket| bucket.score.value).collect();
+        lines.push(chart::System { name, scores });
+    }
+    let (metric, signature) = metric.unwrap_or_default();
+    let picture = chart::draw(&Chart {
+        title: &format!("{metric} by the length of the source"),
+        score: &format!("{metric} in percent"),
+        size: "source length in words",
+        note: &format!("{metric}|{signature}"),
+        ranges: &ranges,
+        systems: &lines,
+    });
+    let mut out = Output::open(Some(path))?;
+    out.write_all(picture.as_bytes())?;
+    out.finish()
+}
+
+/// The scores of each row that has a sentence.
+fn buckets(statistics: &Statistics, src_words: &[usize]) -> anyhow::Result<Vec<Bucket>> {
+    let rows: Vec<usize> = src_words.iter().map(|words| row(*words)).collect();
+    Ok(statistics.buckets(&rows)?)
+}
+
+/// What systems are called: the name of the file without its extension if no two are the same,
+/// and the whole path otherwise.
+fn names(systems: &[System]) -> Vec<String> {
+    let paths = || systems.iter().map(|(path, _)| path);
+    let stem = |path: &PathBuf| Some(path.file_stem()?.to_string_lossy().into_owned());
+    let stems: BTreeSet<String> = paths().filter_map(stem).collect();
+    if stems.len() == systems.len() {
+        paths().filter_map(stem).collect()
+    } else {
+        paths().map(|path| path.display().to_string()).collect()
+    }
 }
 
 /// The row of a sentence of so many words.
@@ -67,5 +119,15 @@ mod tests {
         }
         assert_eq!(range(row(61)), "61 or more");
         assert_eq!(range(row(5000)), "61 or more");
+    }
+
+    #[test]
+    fn systems_are_called_as_short_as_tells_them_apart() {
+        let named = |paths: &[&str]| {
+            let systems: Vec<System> = paths.iter().map(|path| (path.into(), vec![])).collect();
+            names(&systems)
+        };
+        assert_eq!(named(&["out/none.de", "out/global.de"]), ["none", "global"]);
+        assert_eq!(named(&["a/hyp.de", "b/hyp.de"]), ["a/hyp.de", "b/hyp.de"]);
     }
 }

@@ -13,15 +13,36 @@ const DATA: &str = "{{data}}";
 
 /// Draws one page with all `sentences`.
 pub(crate) fn draw(title: &str, sentences: &[Matrix<'_>]) -> String {
-    let data: Vec<Value> = sentences.iter().map(sentence).collect();
-    let data = Value::from(data).to_string().replace('<', "\\u003c");
+    let sentences: Vec<String> = sentences.iter().map(sentence).collect();
+    let Frame { head, between, tail } = frame(title);
+    [&head, &sentences.join(between), tail].concat()
+}
+
+/// What a page has around its sentences, for who writes it piece by piece.
+#[derive(Debug, Default)]
+pub(crate) struct Frame {
+    /// Before the first.
+    pub(crate) head: String,
+    /// Between two.
+    pub(crate) between: &'static str,
+    /// After the last.
+    pub(crate) tail: &'static str,
+}
+
+/// The frame of a page.
+pub(crate) fn frame(title: &str) -> Frame {
     let (before, rest) = PAGE.split_once(TITLE).unwrap_or((PAGE, ""));
-    let (between, after) = rest.split_once(DATA).unwrap_or((rest, ""));
-    [before, &escape(title), between, &data, after].concat()
+    let (after_title, tail) = rest.split_once(DATA).unwrap_or((rest, ""));
+    Frame { head: [before, &escape(title), after_title].concat(), between: ",\n", tail }
+}
+
+/// A sentence of the page.
+pub(crate) fn sentence(matrix: &Matrix<'_>) -> String {
+    record(matrix).to_string().replace('<', "\\u003c")
 }
 
 /// What the page knows of a sentence: weights in thousandths, links as `[src, tgt]`.
-fn sentence(matrix: &Matrix<'_>) -> Value {
+fn record(matrix: &Matrix<'_>) -> Value {
     let rows: Vec<Vec<u32>> = (0..matrix.tgt.len())
         .map(|tgt| {
             let weight = |src| (matrix.weight(src, tgt) * 1000.0).round() as u32;
@@ -63,6 +84,7 @@ mod tests {
             "weights": [[900, 100], [0, 0]], "links": [[0, 0]],
         }]);
         assert_eq!(data(&draw("dogs", &[matrix])), expected);
+        assert_eq!(data(&draw("dogs", &[matrix, matrix])).as_array().unwrap().len(), 2);
     }
 
     #[test]
@@ -79,6 +101,7 @@ mod tests {
     #[test]
     fn the_page_asks_for_nothing_outside_itself() {
         let page = draw("x", &[]);
+        assert_eq!(data(&page), json!([]));
         for outside in ["http:", "https:", "src=", "href=", "@import", "url(", "fetch("] {
             assert!(!page.contains(outside), "{outside}");
         }

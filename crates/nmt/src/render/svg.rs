@@ -2,11 +2,13 @@
 //!
 //! The picture needs nothing outside itself and follows the reader's choice of light or dark.
 
-use std::fmt::Write;
-
 use unicode_width::UnicodeWidthStr;
 
-use super::{Matrix, right_to_left};
+use super::{
+    Matrix,
+    markup::{FONTS, escape, write_to},
+    right_to_left,
+};
 
 /// Side of a cell, in pixels.
 const CELL: f32 = 26.0;
@@ -25,8 +27,6 @@ const FAINTEST: f32 = 0.01;
 
 /// Plain properties, no variables: image viewers outside browsers know few of them.
 const STYLE: &str = "\
-svg{font-family:system-ui,\"Noto Sans\",\"Noto Sans CJK SC\",\"Noto Sans CJK JP\",\
-\"Hiragino Sans\",\"PingFang SC\",\"Yu Gothic\",\"Microsoft YaHei\",sans-serif;font-size:14px}\
 .ground{fill:#fff}text{fill:#1f2430}.title{font-weight:600;font-size:15px}\
 .grid{stroke:#e3e6ec;fill:none}.w{fill:#2f6fdf}.l{fill:none;stroke:#c2410c;stroke-width:2}\
 @media(prefers-color-scheme:dark){.ground{fill:#14171e}text{fill:#e6e8ee}\
@@ -42,7 +42,8 @@ pub(crate) fn draw(title: &str, matrix: &Matrix<'_>) -> String {
         format_args!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" \
              viewBox=\"0 0 {0} {1}\" role=\"img\" aria-labelledby=\"title\">\n\
-             <title id=\"title\">{title}</title>\n<style>{STYLE}</style>\n\
+             <title id=\"title\">{title}</title>\n\
+             <style>svg{{font-family:{FONTS};font-size:14px}}{STYLE}</style>\n\
              <rect class=\"ground\" width=\"{0}\" height=\"{1}\"/>\n\
              <text class=\"title\" x=\"{MARGIN}\" y=\"{2}\">{title}</text>\n",
             place.width,
@@ -195,84 +196,12 @@ fn shorten(word: &str) -> String {
     kept + "…"
 }
 
-/// Text that may stand in an XML element or attribute. Characters that XML cannot hold at
-/// all become `�`.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c if c.is_control() => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Appends formatted text; writing to a string cannot fail.
-fn write_to(out: &mut String, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a string takes any text");
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tests::split;
+    use super::super::{markup::tests::elements, tests::split};
     use super::*;
-
-    /// The names of the elements of a document, in order, if it is well formed: every element
-    /// is closed, attributes are quoted, and text holds no bare `<`, `>` or `&`.
-    fn elements(document: &str) -> Result<Vec<String>, String> {
-        let (mut names, mut open) = (Vec::new(), Vec::new());
-        let mut rest = document.trim_end();
-        while !rest.is_empty() {
-            let (text, tag) = rest.split_once('<').unwrap_or((rest, ""));
-            let style = open.last().is_some_and(|name| name == "style");
-            if text.contains('>') && !style {
-                return Err(format!("bare > in {text:?}"));
-            }
-            for (at, _) in text.match_indices('&') {
-                let entity = text[at..].split_inclusive(';').next().unwrap_or("");
-                if !["&amp;", "&lt;", "&gt;", "&quot;", "&#39;"].contains(&entity) {
-                    return Err(format!("unknown entity {entity:?}"));
-                }
-            }
-            if tag.is_empty() {
-                break;
-            }
-            let (tag, after) = tag.split_once('>').ok_or("unclosed tag")?;
-            rest = after;
-            if let Some(name) = tag.strip_prefix('/') {
-                if open.pop().as_deref() != Some(name) {
-                    return Err(format!("</{name}> closes nothing"));
-                }
-                continue;
-            }
-            if tag.matches('"').count() % 2 == 1 {
-                return Err(format!("odd quotes in {tag:?}"));
-            }
-            let name = tag.split([' ', '/']).next().unwrap_or("").to_owned();
-            names.push(name.clone());
-            if !tag.ends_with('/') {
-                open.push(name);
-            }
-        }
-        if open.is_empty() { Ok(names) } else { Err(format!("{open:?} stay open")) }
-    }
-
-    #[test]
-    fn the_well_formedness_check_finds_faults() {
-        assert_eq!(elements("<a><b x=\"1\"/>&amp;</a>").unwrap(), ["a", "b"]);
-        for fault in ["<a>", "<a></b>", "<a>&</a>", "<a>></a>", "<a x=\"></a>", "<a>&x;</a>"] {
-            assert!(elements(fault).is_err(), "{fault}");
-        }
-    }
 
     #[test]
     fn each_visible_weight_is_a_cell_and_each_link_an_outline() {

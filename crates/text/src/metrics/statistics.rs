@@ -34,18 +34,35 @@ impl Statistics {
                 return Err(Error::LengthMismatch { reference: idx + 1, found, expected });
             }
         }
-        let mut counts = Vec::new();
+        let mut statistics = Self::empty(metric, refs.len());
         for (idx, hyp) in hyps.iter().enumerate() {
             let refs: Vec<&str> = refs.iter().map(|lines| lines[idx].as_str()).collect();
-            counts.extend(metric.definition().counts(hyp, &refs));
+            statistics.push(hyp, &refs)?;
         }
-        match hyps.len() {
-            0 => Err(Error::NoHypotheses),
-            sentences => {
-                let (n_refs, width) = (refs.len(), counts.len() / sentences);
-                Ok(Self { metric, n_refs, sentences, width, counts })
-            }
+        if hyps.is_empty() { Err(Error::NoHypotheses) } else { Ok(statistics) }
+    }
+
+    pub(super) fn empty(metric: Metric, n_refs: usize) -> Self {
+        Self { metric, n_refs, sentences: 0, width: 0, counts: Vec::new() }
+    }
+
+    /// Counts one more sentence: a text may be read line by line.
+    ///
+    /// # Errors
+    /// [`Error::NoReferences`]; [`Error::ReferenceMismatch`] if there are more or fewer
+    /// references than for the sentences before.
+    pub fn push(&mut self, hyp: &str, refs: &[&str]) -> Result<()> {
+        if refs.is_empty() {
+            return Err(Error::NoReferences);
         }
+        if refs.len() != self.n_refs {
+            return Err(Error::ReferenceMismatch { found: refs.len(), expected: self.n_refs });
+        }
+        let counts = self.metric.definition().counts(hyp, refs);
+        self.width = counts.len();
+        self.counts.extend(counts);
+        self.sentences += 1;
+        Ok(())
     }
 
     /// The metric and its settings.
@@ -53,7 +70,7 @@ impl Statistics {
         &self.metric
     }
 
-    /// How many sentences there are, at least one.
+    /// How many sentences there are.
     pub fn sentences(&self) -> usize {
         self.sentences
     }
@@ -136,6 +153,20 @@ mod tests {
         let summary: Vec<_> =
             buckets.iter().map(|b| (b.bucket, b.sentences, b.score.line.as_str())).collect();
         assert_eq!(summary, [(2, 1, "TER = 50.00"), (7, 2, "TER = 37.50")]);
+    }
+
+    #[test]
+    fn sentences_one_by_one_count_as_all_at_once() {
+        let whole = statistics();
+        let mut parts = whole.metric().of_no_sentences(1);
+        for (hyp, reference) in [("a b c d e", "a b c d e"), ("a b", "a c"), ("x y z", "u v w")] {
+            parts.push(hyp, &[reference]).unwrap();
+        }
+        assert_eq!(parts, whole);
+        let error = parts.push("a", &["a", "b"]).unwrap_err().to_string();
+        assert_eq!(error, "a sentence has 2 references, those before have 1");
+        assert_eq!(parts.push("a", &[]), Err(Error::NoReferences));
+        assert_eq!(parts.sentences(), 3);
     }
 
     #[test]

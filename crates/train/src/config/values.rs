@@ -1,4 +1,4 @@
-//! Checked values of an experiment file: who holds one need not check it again.
+//! Values of an experiment file with a form of their own: intervals of training.
 
 use std::{
     fmt::{self, Display},
@@ -6,57 +6,6 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-/// Defines a number in `f64` of which only some values are allowed.
-macro_rules! checked_number {
-    ($(#[$meta:meta])* $name:ident, $allowed:literal, $test:expr) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
-        #[serde(try_from = "f64", into = "f64")]
-        pub struct $name(f64);
-
-        impl $name {
-            /// The number.
-            pub fn get(self) -> f64 {
-                self.0
-            }
-        }
-
-        impl TryFrom<f64> for $name {
-            type Error = String;
-
-            fn try_from(number: f64) -> Result<Self, String> {
-                let allowed: fn(f64) -> bool = $test;
-                if allowed(number) {
-                    Ok(Self(number))
-                } else {
-                    Err(format!(concat!("found {}, allowed is ", $allowed), number))
-                }
-            }
-        }
-
-        impl From<$name> for f64 {
-            fn from(number: $name) -> f64 {
-                number.0
-            }
-        }
-    };
-}
-
-checked_number! {
-    /// A number in `[0, 1)`: a rate, a decay, a probability mass.
-    Rate, "a number from 0 up to, but not including, 1", |x| (0.0..1.0).contains(&x)
-}
-
-checked_number! {
-    /// A finite number above zero.
-    Positive, "a finite number above 0", |x| x.is_finite() && x > 0.0
-}
-
-checked_number! {
-    /// A finite number, zero or more. Where it is a limit, zero turns it off.
-    NonNegative, "0 or a finite number above it", |x| x.is_finite() && x >= 0.0
-}
 
 /// An interval or a moment of training: a number of updates, or of epochs.
 ///
@@ -143,19 +92,6 @@ impl<'de> Deserialize<'de> for Every {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rate_excludes_one_and_what_is_no_number() {
-        for rate in [0.0, 0.5, 0.999] {
-            assert_eq!(Rate::try_from(rate).unwrap().get(), rate);
-        }
-        for rate in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
-            let message = Rate::try_from(rate).unwrap_err();
-            assert!(message.contains(&rate.to_string()) && message.contains("not including, 1"));
-        }
-        assert!(Positive::try_from(0.0).is_err() && NonNegative::try_from(0.0).is_ok());
-        assert!(NonNegative::try_from(f64::INFINITY).is_err());
-    }
 
     #[test]
     fn an_interval_reads_what_it_writes() {

@@ -1,8 +1,9 @@
 //! The `[search]` table: how a translation is looked for.
 
-use std::{fmt, fs, io::Read, num::NonZeroUsize, path::Path, str::FromStr};
+use std::{fs, io::Read, num::NonZeroUsize, path::Path};
 
 use serde::{Deserialize, Serialize};
+use text::number::{NonNegative, Positive, Share};
 
 use super::LengthPenalty;
 use crate::Error;
@@ -56,7 +57,7 @@ impl Default for SearchConfig {
             beam: const { size(5) },
             n_best: NonZeroUsize::MIN,
             min_len: 1,
-            max_len_factor: NonNegative(2.0),
+            max_len_factor: const { NonNegative::new(2.0).expect("two is not negative") },
             max_len_offset: 10,
             no_repeat_ngram: 0,
             loop_guard: 10,
@@ -124,7 +125,7 @@ struct File {
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// Log-probabilities are divided by it: below one the likely become likelier.
-    pub temperature: Temperature,
+    pub temperature: Positive,
     /// Draw among this many most likely tokens only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<NonZeroUsize>,
@@ -137,81 +138,13 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: Temperature(1.0), top_k: None, top_p: Share(1.0), seed: 1 }
+        Self {
+            temperature: const { Positive::new(1.0).expect("one is positive") },
+            top_k: None,
+            top_p: const { Share::new(1.0).expect("one is a whole") },
+            seed: 1,
+        }
     }
-}
-
-/// A number type whose values have been checked; reads from TOML, JSON and command lines.
-macro_rules! checked {
-    ($(#[$doc:meta])* $name:ident, $range:literal, $holds:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
-        #[serde(try_from = "f64", into = "f64")]
-        pub struct $name(f64);
-
-        impl $name {
-            /// The number.
-            pub fn get(self) -> f64 {
-                self.0
-            }
-        }
-
-        impl TryFrom<f64> for $name {
-            type Error = String;
-
-            fn try_from(value: f64) -> Result<Self, String> {
-                let holds: fn(f64) -> bool = $holds;
-                if holds(value) {
-                    Ok(Self(value))
-                } else {
-                    Err(format!(concat!("expected ", $range, ", got {}"), value))
-                }
-            }
-        }
-
-        impl From<$name> for f64 {
-            fn from(value: $name) -> f64 {
-                value.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                let value: f64 = text
-                    .parse()
-                    .map_err(|_| format!(concat!("expected ", $range, ", got {}"), text))?;
-                Self::try_from(value)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-    };
-}
-
-checked! {
-    /// A finite number from zero on.
-    NonNegative, "a finite number from zero on", |x| x.is_finite() && x >= 0.0
-}
-
-checked! {
-    /// A finite number above zero.
-    Temperature, "a finite number above zero", |x| x.is_finite() && x > 0.0
-}
-
-checked! {
-    /// A probability above zero, up to one.
-    Share, "a probability above zero, up to one", |x| x > 0.0 && x <= 1.0
-}
-
-impl NonNegative {
-    /// One.
-    pub const ONE: Self = Self(1.0);
 }
 
 #[cfg(test)]
@@ -223,7 +156,7 @@ mod tests {
         assert_eq!(toml::from_str::<SearchConfig>("").unwrap(), SearchConfig::default());
         let config = SearchConfig {
             n_best: NonZeroUsize::new(3).unwrap(),
-            length_penalty: LengthPenalty::Gnmt(NonNegative(0.6)),
+            length_penalty: LengthPenalty::Gnmt(NonNegative::new(0.6).unwrap()),
             sample: Some(Sampling { top_k: NonZeroUsize::new(7), ..Sampling::default() }),
             ..SearchConfig::default()
         };
@@ -267,14 +200,14 @@ mod tests {
             ("beams = 5", "unknown field `beams`"),
             ("beam = 0", "nonzero"),
             ("n_best = 0", "nonzero"),
-            ("max_len_factor = -1.0", "expected a finite number from zero on, got -1"),
-            ("max_len_factor = inf", "expected a finite number from zero on, got inf"),
-            ("length_penalty = { average = nan }", "expected a finite number from zero on"),
+            ("max_len_factor = -1.0", "found -1, allowed is 0 or a finite number above it"),
+            ("max_len_factor = inf", "found inf, allowed is 0 or"),
+            ("length_penalty = { average = nan }", "found NaN, allowed is 0 or"),
             ("length_penalty = { average = 1.0, gnmt = 1.0 }", "exactly 1 element"),
             ("length_penalty = \"mean\"", "unknown variant `mean`"),
-            ("sample = { temperature = 0.0 }", "expected a finite number above zero, got 0"),
-            ("sample = { top_p = 0.0 }", "expected a probability above zero, up to one, got 0"),
-            ("sample = { top_p = 1.5 }", "expected a probability above zero, up to one, got 1.5"),
+            ("sample = { temperature = 0.0 }", "found 0, allowed is a finite number above 0"),
+            ("sample = { top_p = 0.0 }", "found 0, allowed is a number above 0"),
+            ("sample = { top_p = 1.5 }", "found 1.5, allowed is a number above 0"),
             ("sample = { top_k = 0 }", "nonzero"),
             ("sample = { tempreature = 1.0 }", "unknown field `tempreature`"),
         ] {
@@ -286,13 +219,13 @@ mod tests {
     #[test]
     fn the_longest_length_follows_the_source() {
         let config = SearchConfig {
-            max_len_factor: NonNegative(1.5),
+            max_len_factor: NonNegative::new(1.5).unwrap(),
             max_len_offset: 2,
             ..SearchConfig::default()
         };
         assert_eq!(config.max_len(0), 2);
         assert_eq!(config.max_len(3), 6);
-        let boundless = SearchConfig { max_len_factor: NonNegative(1e300), ..config };
+        let boundless = SearchConfig { max_len_factor: NonNegative::new(1e300).unwrap(), ..config };
         assert_eq!(boundless.max_len(3), usize::MAX);
     }
 }

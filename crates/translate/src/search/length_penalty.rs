@@ -57,7 +57,7 @@ impl LengthPenalty {
 
 impl Default for LengthPenalty {
     fn default() -> Self {
-        Self::Average(NonNegative::ONE)
+        Self::Average(const { NonNegative::new(1.0).expect("one is not negative") })
     }
 }
 

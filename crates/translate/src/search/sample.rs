@@ -161,7 +161,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::search::{Share, Temperature};
+    use crate::search::{Positive, Share};
 
     /// Draws at 1,000 even steps: how many thousandths of all draws each token gets.
     fn thousandths(probabilities: &[f32], how: &Sampling) -> Vec<usize> {
@@ -179,7 +179,7 @@ mod tests {
 
     fn how(temperature: f64, top_k: usize, top_p: f64) -> Sampling {
         Sampling {
-            temperature: Temperature::try_from(temperature).unwrap(),
+            temperature: Positive::try_from(temperature).unwrap(),
             top_k: NonZeroUsize::new(top_k),
             top_p: Share::try_from(top_p).unwrap(),
             seed: 1,

@@ -115,7 +115,8 @@ fn a_stream_gives_what_all_lines_at_once_give() {
     for read_ahead in [1, 2, 100] {
         let input = lines().into_iter().map(Ok::<_, Error>);
         let found: Result<Vec<_>> = translator.translate_lines(input, size(read_ahead)).collect();
-        assert_eq!(found.unwrap(), expected);
+        let (came_back, found): (Vec<_>, Vec<_>) = found.unwrap().into_iter().unzip();
+        assert_eq!((came_back, found), (lines(), expected.clone()));
     }
 }
 
@@ -179,8 +180,29 @@ fn given_pairs_are_scored_and_aligned_in_order() {
         let end = if src.is_empty() && tgt.is_empty() { "" } else { "</s>" };
         assert_eq!(names.concat(), format!("{tgt}{end}"));
     }
+    for read_ahead in [1, 2, 100] {
+        let input = pairs.iter().cloned().map(Ok::<_, Error>);
+        let streamed: Result<Vec<_>> = translator.align_pairs(input, size(read_ahead)).collect();
+        let expected = pairs.iter().cloned().zip(found.iter().cloned());
+        assert_eq!(streamed.unwrap(), expected.collect::<Vec<_>>());
+    }
     translator.config.batch_tokens = size(1);
     assert_eq!(translator.align(&pairs).unwrap(), found);
+}
+
+#[test]
+fn a_pair_that_cannot_be_aligned_is_told_after_those_before_it() {
+    let mut translator = translator();
+    translator.config.max_src_len = size(20);
+    let pair = |src: &str, tgt: &str| Ok::<_, Error>((src.to_owned(), tgt.to_owned()));
+    let long = "dog ".repeat(30);
+    for read_ahead in [1, 2, 100] {
+        let input = [pair("a", "a"), pair("the cat", &long), pair("a", "a")];
+        let mut found = translator.align_pairs(input, size(read_ahead));
+        assert!(found.next().unwrap().is_ok());
+        assert!(matches!(found.next(), Some(Err(Error::TooLong { line: 2, .. }))));
+        assert!(found.next().is_none());
+    }
 }
 
 #[test]
