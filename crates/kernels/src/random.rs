@@ -16,6 +16,8 @@ pub enum Purpose {
     Dropout = 3,
     /// Tokens to draw while translating.
     Sampling = 4,
+    /// The subwords that training sentences are cut into.
+    Subwords = 5,
 }
 
 /// A family of random numbers, addressed by index.

@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::Context;
 use text::{
-    Cleaner, Columns, Lines, Pairs, Tokenizers,
+    Cleaner, Columns, Lines, Pairs, Tag, Tokenizers,
     clean::{Reason, Report},
     output,
 };
 use train::{
     Experiment,
-    config::{CorpusFiles, Tokenizer, TokenizerDir},
+    config::{CorpusFiles, Positive, Tokenizer, TokenizerDir, TrainCorpus},
 };
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 ///
 /// Reads the training data of an experiment, leaves out what is not worth learning from, and
 /// says what and why. Writes the clean corpus, the tokenizer, and the experiment file that
-/// trains on them.
+/// trains on them. Corpora with different weights or tags stay apart.
 ///
 /// `nmt train` does all this by itself. Prepare when several experiments share the data, or to
 /// look at it first.
@@ -57,20 +57,22 @@ impl Prepare {
         let name = self.config.file_stem().unwrap_or_default();
         let dir = self.out.unwrap_or_else(|| Path::new("prepared").join(name));
         let file = dir.join(name).with_extension("toml");
-        let src = dir.join(format!("train.{}", experiment.data.src));
-        let tgt = dir.join(format!("train.{}", experiment.data.tgt));
+        let parts = parts(&experiment, &dir);
         // The corpus itself may lie there under such a name.
-        if let Some(found) = [&file, &src, &tgt].into_iter().find(|path| path.exists()) {
+        let written = parts.iter().flat_map(|part| [&part.src, &part.tgt]);
+        if let Some(found) = written.chain([&file]).find(|path| path.exists()) {
             return Err(anyhow::anyhow!("{} exists already", found.display()))
                 .hint("choose another directory with `--out`, or remove the file");
         }
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
 
-        let report = clean(&experiment, &src, &tgt)?;
+        let report = clean(&experiment, &parts)?;
         tell(console, &report);
         if let Tokenizer::Learn(how) = &experiment.tokenizer {
             console.note("learn", "the tokenizer");
-            let mut tokenizers = learn(&src, &tgt, |src, tgt| Tokenizers::train(how, src, tgt))?;
+            let tags: Vec<_> = parts.iter().filter_map(|part| part.tag.clone()).collect();
+            let learned = learn(&parts, |src, tgt| Tokenizers::train(how, src, tgt))?;
+            let mut tokenizers = learned.with_tags(&tags)?;
             tokenizers.normalize = experiment.data.clean.normalize;
             tokenizers.save(&dir)?;
             let (src, tgt) = (tokenizers.src.vocab_size(), tokenizers.tgt.vocab_size());
@@ -79,7 +81,7 @@ impl Prepare {
             console.note("vocab", sizes);
             experiment.tokenizer = Tokenizer::Open(TokenizerDir { dir: dir.clone() });
         }
-        experiment.data.train = vec![CorpusFiles::Lines { src, tgt }];
+        experiment.data.train = parts.into_iter().map(Part::corpus).collect();
         // Last, for it says that all is there.
         output::write_whole(&file, experiment.to_toml().as_bytes())?;
         console.note("next", format_args!("nmt train {}", file.display()));
@@ -87,12 +89,50 @@ impl Prepare {
     }
 }
 
+/// A clean corpus and how it is mixed with the others.
+struct Part {
+    src: PathBuf,
+    tgt: PathBuf,
+    weight: Positive,
+    tag: Option<Tag>,
+}
+
+impl Part {
+    fn corpus(self) -> TrainCorpus {
+        let Self { src, tgt, weight, tag } = self;
+        TrainCorpus { files: CorpusFiles::Lines { src, tgt }, weight, tag }
+    }
+}
+
+/// Where the clean corpora go: all into one, unless they are mixed with weights or tags.
+fn parts(experiment: &Experiment, dir: &Path) -> Vec<Part> {
+    let data = &experiment.data;
+    let like_first = |corpus: &TrainCorpus| {
+        let first = &data.train[0];
+        (corpus.weight, &corpus.tag) == (first.weight, &first.tag)
+    };
+    let joined = data.train.iter().all(like_first);
+    let wanted = if joined { &data.train[..1] } else { &data.train[..] };
+    let part = |(corpus, number): (&TrainCorpus, usize)| {
+        let name = if joined { "train".into() } else { format!("train-{number}") };
+        let path = |language: &str| dir.join(format!("{name}.{language}"));
+        let (src, tgt) = (path(&data.src), path(&data.tgt));
+        Part { src, tgt, weight: corpus.weight, tag: corpus.tag.clone() }
+    };
+    wanted.iter().zip(1..).map(part).collect()
+}
+
 /// Writes the pairs worth learning from, and counts the others.
-fn clean(experiment: &Experiment, src: &Path, tgt: &Path) -> anyhow::Result<Report> {
+fn clean(experiment: &Experiment, parts: &[Part]) -> anyhow::Result<Report> {
     let mut cleaner = Cleaner::new(experiment.data.clean.clone());
-    let (mut src, mut tgt) = (output::Output::create(src)?, output::Output::create(tgt)?);
-    for files in &experiment.data.train {
-        let mut pairs = open(files)?;
+    let create = |part: &Part| -> text::Result<_> {
+        Ok((output::Output::create(&part.src)?, output::Output::create(&part.tgt)?))
+    };
+    let mut outputs = parts.iter().map(create).collect::<text::Result<Vec<_>>>()?;
+    let last = outputs.len() - 1;
+    for (corpus, number) in experiment.data.train.iter().zip(0..) {
+        let (src, tgt) = &mut outputs[last.min(number)];
+        let mut pairs = open(&corpus.files)?;
         while let Some(row) = pairs.next_row()? {
             if let Ok(pair) = cleaner.check_row(row) {
                 src.line(&pair.src)?;
@@ -101,8 +141,10 @@ fn clean(experiment: &Experiment, src: &Path, tgt: &Path) -> anyhow::Result<Repo
         }
     }
     cleaner.report().require_kept()?;
-    src.finish()?;
-    tgt.finish()?;
+    for (src, tgt) in outputs {
+        src.finish()?;
+        tgt.finish()?;
+    }
     Ok(cleaner.report().clone())
 }
 
@@ -119,20 +161,21 @@ fn open(files: &CorpusFiles) -> text::Result<Pairs> {
 /// The lines of a file for a trainer, which takes strings and no results.
 type Texts<'a> = Box<dyn Iterator<Item = String> + Send + 'a>;
 
-/// Learns from the lines of two files; a line that cannot be read ends the learning.
+/// Learns from the lines of all files; a line that cannot be read ends the learning.
 fn learn(
-    src: &Path,
-    tgt: &Path,
+    parts: &[Part],
     train: impl FnOnce(Texts<'_>, Texts<'_>) -> text::Result<Tokenizers>,
 ) -> anyhow::Result<Tokenizers> {
     let failure = Mutex::new(None);
-    let texts = |path: &Path| -> text::Result<Texts<'_>> {
+    let texts = |path: fn(&Part) -> &Path| -> text::Result<Texts<'_>> {
         let keep = |error| {
             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         };
-        Ok(Box::new(Lines::open(path)?.map_while(move |line| line.map_err(keep).ok())))
+        let files = parts.iter().map(|part| Lines::open(path(part)));
+        let files = files.collect::<text::Result<Vec<Lines>>>()?;
+        Ok(Box::new(files.into_iter().flatten().map_while(move |line| line.map_err(keep).ok())))
     };
-    let learned = train(texts(src)?, texts(tgt)?);
+    let learned = train(texts(|part| &part.src)?, texts(|part| &part.tgt)?);
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error.into()),
         None => Ok(learned?),

@@ -5,7 +5,7 @@ use std::{io::IsTerminal, time::Duration};
 use indicatif::{ProgressBar, ProgressStyle};
 use train::{
     Event,
-    event::{COLUMNS, Report, Started, clock, grouped},
+    event::{COLUMNS, Report, Started, TrainedOn, clock, grouped},
 };
 
 use crate::console::{Console, Verbosity, count, threads_in_words};
@@ -144,8 +144,15 @@ fn head(started: &Started) -> Vec<String> {
         let reasons = started.dropped.iter().map(|(reason, n)| format!("{} {reason}", number(n)));
         lines.push(format!("dropped {}", reasons.collect::<Vec<_>>().join(" · ")));
     }
+    if let [_, _, ..] = &started.corpora[..] {
+        lines.extend(started.corpora.iter().map(corpus));
+    }
+    let frozen = match started.frozen {
+        0 => String::new(),
+        n => format!(" and {} frozen", count(n)),
+    };
     lines.push(format!(
-        "model   {} parameters · vocabulary {} + {} · {}",
+        "model   {} parameters{frozen} · vocabulary {} + {} · {}",
         count(*parameters),
         number(src),
         number(tgt),
@@ -158,6 +165,20 @@ fn head(started: &Started) -> Vec<String> {
     lines
 }
 
+/// What one of several corpora contributes.
+fn corpus(corpus: &TrainedOn) -> String {
+    let number = |n: usize| grouped(n as u64);
+    let (name, pairs) = (corpus.name.display(), number(corpus.pairs));
+    let mut line = format!("corpus  {name} · {pairs} pairs");
+    if corpus.per_epoch != corpus.pairs {
+        line += &format!(" · {} an epoch", number(corpus.per_epoch));
+    }
+    for (reason, n) in &corpus.dropped {
+        line += &format!(" · {} {reason}", number(*n));
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use train::event::Stop;
@@ -168,9 +189,11 @@ mod tests {
     fn a_log_has_a_head_reports_and_an_end() {
         let started = Started {
             parameters: 1_234_567,
+            frozen: 0,
             pairs: 28_950,
             tgt_tokens: 412_345,
             dropped: vec![("duplicate".into(), 40), ("longer than 100 tokens".into(), 1010)],
+            corpora: Vec::new(),
             valid_pairs: 1014,
             vocab: [8000, 8000],
             threads: 2,

@@ -163,6 +163,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// Subwords cannot be drawn at random from this tokenizer.
+    #[error("subwords cannot be drawn at random: {reason}")]
+    Sampling {
+        /// What stands in the way.
+        reason: String,
+    },
+
     /// An id that no entry of the vocabulary has.
     #[error("token id {id} lies outside the vocabulary of {vocab} entries")]
     UnknownId {

@@ -35,5 +35,8 @@ pub use corpus::{Columns, Lines, Pair, Pairs};
 pub use duplicates::{HeldOut, NearDuplicates, hold_out};
 pub use error::{Error, Result};
 pub use normalize::Normalize;
-pub use tokenizer::{Decoded, Encoding, Tokenizer, TokenizerConfig, TokenizerKind, Tokenizers};
+pub use tokenizer::{
+    Decoded, Encoding, Sampler, Sampling, Tag, Tokenizer, TokenizerConfig, TokenizerKind,
+    Tokenizers,
+};
 pub use words::words;

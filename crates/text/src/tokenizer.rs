@@ -7,7 +7,9 @@
 mod bytes;
 mod config;
 mod decoded;
+mod sampling;
 mod sides;
+mod tags;
 mod training;
 
 use std::{fmt, fs, io, ops::Range, path::Path};
@@ -20,7 +22,9 @@ use tokenizers::{
 pub use self::{
     config::{TokenizerConfig, TokenizerKind},
     decoded::Decoded,
+    sampling::{Sampler, Sampling, Uniform},
     sides::Tokenizers,
+    tags::Tag,
 };
 use crate::{
     Error, Result,
@@ -39,8 +43,10 @@ const PROBE: &str = "  Ünḯ don't\u{1} 🙂</s> <pad>12 3.\t\n ";
 /// Turns the text of one language, or of both, into ids and back.
 pub struct Tokenizer {
     inner: Inner,
-    /// What each id stands for; nothing for special ids.
+    /// What each id stands for; nothing for special ids and tags.
     pieces: Vec<Box<[u8]>>,
+    /// The tags and their ids, in the order of the ids.
+    tags: Vec<(Tag, u32)>,
 }
 
 /// A text as ids.
@@ -91,6 +97,31 @@ impl Tokenizer {
             reason: error.to_string(),
         })?;
         Self::new(inner).map_err(|reason| Error::ForeignTokenizer { path: path.to_owned(), reason })
+    }
+
+    /// The same tokenizer with `tags` as well, which get the ids behind all others. Those that it
+    /// has already keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::Training`] if the `tokenizers` crate fails.
+    pub fn with_tags(&self, tags: &[Tag]) -> Result<Self> {
+        let mut inner = self.inner.clone();
+        let failed = |reason: String| Error::Training { reason };
+        for tag in tags.iter().filter(|tag| self.tag(tag).is_none()) {
+            let token = AddedToken::from(tag.as_str(), true);
+            inner.add_special_tokens([token]).map_err(|error| failed(error.to_string()))?;
+        }
+        Self::new(inner).map_err(failed)
+    }
+
+    /// The id of a tag, if the tokenizer has it.
+    pub fn tag(&self, tag: &Tag) -> Option<u32> {
+        self.tags.iter().find(|(known, _)| known == tag).map(|(_, id)| *id)
+    }
+
+    /// The tags that the tokenizer has, in the order of their ids.
+    pub fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.tags.iter().map(|(tag, _)| tag)
     }
 
     /// Writes the tokenizer as the `tokenizer.json` of the `tokenizers` crate, whole or not at
@@ -163,6 +194,7 @@ impl Tokenizer {
         let hash = self.pieces.iter().fold(Hash::new().with(kind), |hash, piece| {
             hash.with(&(piece.len() as u64).to_le_bytes()).with(piece)
         });
+        let hash = self.tags().fold(hash, |hash, tag| hash.with(tag.as_str().as_bytes()));
         format!("{:016x}", hash.finish())
     }
 
@@ -184,8 +216,17 @@ impl Tokenizer {
         if !matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
             return Err("its decoder is not byte-level".to_owned());
         }
-        let pieces = pieces(&inner)?;
-        let tokenizer = Self { inner, pieces };
+        if let ModelWrapper::BPE(bpe) = inner.get_model()
+            && bpe.dropout.is_some()
+        {
+            // Meant for training, where `Sampler` draws instead. Whoever translates wants the
+            // same ids for the same text.
+            let mut bpe = bpe.clone();
+            bpe.dropout = None;
+            inner.with_model(bpe);
+        }
+        let (pieces, tags) = entries(&inner)?;
+        let tokenizer = Self { inner, pieces, tags };
         let probe = tokenizer.encode(PROBE).map_err(|error| error.to_string())?;
         match tokenizer.decode(&probe.ids) {
             Ok(text) if text == PROBE => Ok(tokenizer),
@@ -231,8 +272,11 @@ fn characters_around(text: &str, Range { mut start, mut end }: Range<usize>) -> 
     start..end
 }
 
-/// The bytes of all entries in the order of their ids, or what is wrong with them.
-fn pieces(inner: &Inner) -> std::result::Result<Vec<Box<[u8]>>, String> {
+/// The bytes of all entries in the order of their ids, and the tags with theirs.
+type Entries = (Vec<Box<[u8]>>, Vec<(Tag, u32)>);
+
+/// The entries of a vocabulary, or what is wrong with them.
+fn entries(inner: &Inner) -> std::result::Result<Entries, String> {
     let vocab = inner.get_vocab_size(true);
     for (id, expected) in SPECIALS.iter().enumerate() {
         let found = inner.id_to_token(id as u32);
@@ -241,13 +285,9 @@ fn pieces(inner: &Inner) -> std::result::Result<Vec<Box<[u8]>>, String> {
             return Err(format!("id {id} is {found}, expected {expected}"));
         }
     }
-    let added = inner.get_added_tokens_decoder();
-    if let Some((id, token)) = added.iter().find(|(id, token)| !is_special(**id) || !token.special)
-    {
-        return Err(format!("token {:?} (id {id}) is added to its vocabulary", token.content));
-    }
+    let tags = tags(inner)?;
     let piece = |id: u32| -> std::result::Result<Box<[u8]>, String> {
-        if is_special(id) {
+        if is_special(id) || tags.iter().any(|(_, tag)| *tag == id) {
             return Ok(Box::default());
         }
         let token = inner
@@ -267,8 +307,31 @@ fn pieces(inner: &Inner) -> std::result::Result<Vec<Box<[u8]>>, String> {
     }
     match single.iter().position(|&found| !found) {
         Some(byte) => Err(format!("byte {byte:#04x} has no entry of its own")),
-        None => Ok(pieces),
+        None => Ok((pieces, tags)),
     }
+}
+
+/// The tokens that are added to a vocabulary besides the special ones, which must be there.
+fn tags(inner: &Inner) -> std::result::Result<Vec<(Tag, u32)>, String> {
+    let added = inner.get_added_tokens_decoder();
+    let mut tags = Vec::new();
+    for (&id, token) in &added {
+        let tag = Tag::try_from(token.content.clone());
+        match tag {
+            _ if is_special(id) && token.special => {}
+            Ok(tag) if token.special => tags.push((tag, id)),
+            _ => {
+                let name = &token.content;
+                return Err(format!("token {name:?} (id {id}) is added to its vocabulary"));
+            }
+        }
+    }
+    let special = (0..).zip(SPECIALS).find(|(id, _)| !added.contains_key(id));
+    if let Some((_, name)) = special {
+        return Err(format!("{name} is not among its added tokens"));
+    }
+    tags.sort_unstable_by_key(|(_, id)| *id);
+    Ok(tags)
 }
 
 fn specials() -> Vec<AddedToken> {

@@ -360,7 +360,7 @@ fn a_tokenizer_of_another_kind_is_an_error() {
     renamed["zzzz"] = id;
     let cases = [
         ("/model/vocab/<pad>", json!(300), "id 0 is nothing, expected <pad>"),
-        ("/added_tokens/2/content", json!("<S>"), "\"<S>\" (id 300) is added"),
+        ("/added_tokens/2/content", json!("<S>"), "<s> is not among its added tokens"),
         ("/added_tokens/3/special", json!(false), "\"</s>\" (id 3) is added"),
         ("/model/vocab/Ń", json!(301), "of 300 has no entry"),
         ("/added_tokens/3/content", json!("a b"), "\"a b\" (id 300) is added"),

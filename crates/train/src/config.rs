@@ -4,25 +4,29 @@
 //! errors, and every error names its place and what would be right. Relative paths are relative
 //! to the current directory.
 
+mod data;
 mod document;
+mod init;
+pub(crate) mod pattern;
+mod subwords;
 mod training;
 mod values;
 
-use std::{
-    collections::BTreeMap,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use model::ModelConfig;
+use model::{ModelConfig, Vocabs};
 use serde::{Deserialize, Serialize, Serializer};
 pub use text::number::{NonNegative, Positive, Rate};
-use text::{CleanConfig, TokenizerConfig};
+use text::{TokenizerConfig, TokenizerKind};
 use translate::SearchConfig;
 
 use self::document::Fault;
 pub use self::{
+    data::{CorpusFiles, Data, TrainCorpus},
     document::ConfigError,
+    init::Init,
+    pattern::Pattern,
+    subwords::{BpeDropout, UnigramSampling},
     training::{
         AdamConfig, AdamWConfig, EarlyStopping, Metric, OptimizerConfig, Schedule, SgdConfig,
         Training,
@@ -45,105 +49,14 @@ pub struct Experiment {
     pub tokenizer: Tokenizer,
     /// The network, `[model.rnn]`.
     pub model: ModelConfig,
+    /// The model whose weights it starts with; without the table, from random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
     /// How it is trained.
     pub training: Training,
     /// How it translates, while validating and later.
     #[serde(default)]
     pub search: SearchConfig,
-}
-
-/// The parallel text of an experiment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Data {
-    /// Code of the language to translate from, such as `en`.
-    pub src: String,
-    /// Code of the language to translate to.
-    pub tgt: String,
-    /// Longest sentence to train on, in tokens; pairs with a longer side are left out and
-    /// counted.
-    #[serde(default = "hundred")]
-    pub max_len: NonZeroUsize,
-    /// What to train on: one or more corpora, one after the other.
-    pub train: Vec<CorpusFiles>,
-    /// The development set.
-    pub valid: CorpusFiles,
-    /// Held-out sets by name, for `nmt evaluate`. Training does not look at them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub test: BTreeMap<String, CorpusFiles>,
-    /// Which training pairs are too bad to learn from.
-    #[serde(default)]
-    pub clean: CleanConfig,
-}
-
-/// The files of a parallel corpus, plain or compressed with gzip.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "CorpusTable", into = "CorpusTable")]
-pub enum CorpusFiles {
-    /// Two files with as many lines: `{ src = "train.en", tgt = "train.de" }`.
-    Lines {
-        /// One source sentence a line.
-        src: PathBuf,
-        /// Their translations.
-        tgt: PathBuf,
-    },
-    /// One file with tabs: `{ tsv = "train.tsv.gz", columns = [1, 2] }`.
-    Tsv {
-        /// One pair a line.
-        tsv: PathBuf,
-        /// The columns of source and target, counted from 1.
-        columns: [NonZeroUsize; 2],
-    },
-}
-
-/// [`CorpusFiles`] as it is written.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CorpusTable {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    src: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tgt: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tsv: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    columns: Option<[NonZeroUsize; 2]>,
-}
-
-impl TryFrom<CorpusTable> for CorpusFiles {
-    type Error = String;
-
-    fn try_from(table: CorpusTable) -> Result<Self, String> {
-        match table {
-            CorpusTable { src: Some(src), tgt: Some(tgt), tsv: None, columns: None } => {
-                Ok(Self::Lines { src, tgt })
-            }
-            CorpusTable { src: None, tgt: None, tsv: Some(tsv), columns } => {
-                let columns =
-                    columns.unwrap_or([NonZeroUsize::MIN, NonZeroUsize::MIN.saturating_add(1)]);
-                if columns[0] == columns[1] {
-                    return Err(format!("source and target are both column {}", columns[0]));
-                }
-                Ok(Self::Tsv { tsv, columns })
-            }
-            _ => Err("a corpus is either `{ src = FILE, tgt = FILE }` or \
-                      `{ tsv = FILE, columns = [1, 2] }`"
-                .into()),
-        }
-    }
-}
-
-impl From<CorpusFiles> for CorpusTable {
-    fn from(files: CorpusFiles) -> Self {
-        match files {
-            CorpusFiles::Lines { src, tgt } => {
-                Self { src: Some(src), tgt: Some(tgt), tsv: None, columns: None }
-            }
-            CorpusFiles::Tsv { tsv, columns } => {
-                Self { src: None, tgt: None, tsv: Some(tsv), columns: Some(columns) }
-            }
-        }
-    }
 }
 
 /// The `[tokenizer]` table: how to learn one, or with the only key `dir` where one is.
@@ -239,16 +152,69 @@ impl Experiment {
             let message = "found 0, but `early_stopping` needs translations for its metric";
             return Err(("training.translate_lines", message.into()));
         }
-        let joint = match &self.tokenizer {
-            Tokenizer::Learn(learn) => learn.joint,
-            Tokenizer::Open(_) => true, // it says so itself when it is read
-        };
         let table = match &self.model {
             ModelConfig::Rnn(_) => "model.rnn",
             ModelConfig::Transformer(_) => "model.transformer",
         };
-        self.model.check(joint).map_err(|error| (table, error.to_string()))?;
+        self.model.check(self.joint()).map_err(|error| (table, error.to_string()))?;
+        self.check_parts()?;
+        self.check_subwords()?;
         self.training.schedule.check()
+    }
+
+    /// Whether the languages share a vocabulary, as far as the file tells. Tokenizers that exist
+    /// say so themselves when they are read.
+    fn joint(&self) -> bool {
+        match &self.tokenizer {
+            Tokenizer::Learn(learn) if self.init.is_none() => learn.joint,
+            _ => true,
+        }
+    }
+
+    /// Names of parameters do not depend on what is known only later.
+    fn check_parts(&self) -> Result<(), Fault> {
+        const ANY_SIZE: usize = 1000;
+        let vocabs =
+            Vocabs { src: ANY_SIZE, tgt: ANY_SIZE, joint: self.joint(), ..Vocabs::default() };
+        let specs = model::specs(&self.model, &vocabs).map_err(|e| ("model", e.to_string()))?;
+        let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        if let Some(init) = &self.init {
+            pattern::check(&init.only, &names).map_err(|message| ("init.only", message))?;
+            if matches!(&self.tokenizer, Tokenizer::Learn(how) if *how != TokenizerConfig::default())
+            {
+                let message = "found how to learn one, but the model in `init.dir` brings its own";
+                return Err(("tokenizer", message.into()));
+            }
+        }
+        let freeze = &self.training.freeze;
+        pattern::check(freeze, &names).map_err(|message| ("training.freeze", message))?;
+        if names.iter().all(|name| pattern::any(freeze, name)) {
+            return Err(("training.freeze", "every parameter is frozen, none is left".into()));
+        }
+        Ok(())
+    }
+
+    fn check_subwords(&self) -> Result<(), Fault> {
+        let Training { bpe_dropout, unigram_sampling, .. } = &self.training;
+        let kind = match &self.tokenizer {
+            Tokenizer::Learn(how) if self.init.is_none() => Some(how.kind),
+            _ => None, // it says so itself when it is read
+        };
+        match (bpe_dropout, unigram_sampling, kind) {
+            (Some(_), Some(_), _) => Err((
+                "training.unigram_sampling",
+                "`bpe_dropout` is given as well, but a tokenizer is of one kind only".into(),
+            )),
+            (Some(_), _, Some(TokenizerKind::Unigram)) => Err((
+                "training.bpe_dropout",
+                "needs a BPE tokenizer, but `tokenizer.kind` is `unigram`".into(),
+            )),
+            (_, Some(_), Some(TokenizerKind::Bpe)) => Err((
+                "training.unigram_sampling",
+                "needs a unigram tokenizer, but `tokenizer.kind` is `bpe`".into(),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -275,8 +241,4 @@ impl Schedule {
 
 fn one() -> u64 {
     1
-}
-
-fn hundred() -> NonZeroUsize {
-    NonZeroUsize::new(100).expect("not zero")
 }

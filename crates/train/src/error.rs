@@ -66,6 +66,38 @@ pub enum Error {
     #[error("the training or development data is not what it was when the run began")]
     ChangedData,
 
+    /// A model's weights cannot be the first ones of another.
+    #[error("parameter {name} cannot start from {dir}: {reason}")]
+    Init {
+        /// The directory of the model.
+        dir: PathBuf,
+        /// The parameter.
+        name: String,
+        /// How the models differ.
+        reason: String,
+    },
+
+    /// A model is to be trained on with other tokenizers than its own.
+    #[error("the tokenizers in {dir} are not those of the model in {init}, which has its own")]
+    OtherTokenizer {
+        /// Where the tokenizers are.
+        dir: PathBuf,
+        /// The directory of the model.
+        init: PathBuf,
+    },
+
+    /// A tokenizer that exists has no token for a tag.
+    #[error(
+        "the source's tokenizer has no token for `{tag}`, the tag of {corpus}: one that is learned \
+         for this experiment will have it"
+    )]
+    MissingTag {
+        /// The tag.
+        tag: text::Tag,
+        /// The corpus: the file of its source, or its table.
+        corpus: PathBuf,
+    },
+
     /// The loss does not depend on a parameter.
     #[error("parameter {name} receives no gradient")]
     NoGradient {
@@ -185,6 +217,10 @@ pub enum Error {
 impl Error {
     pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
         Self::Read { path: path.into(), source }
+    }
+
+    pub(crate) fn damaged(path: &Path, reason: impl ToString) -> Self {
+        Self::Damaged { path: path.into(), reason: reason.to_string() }
     }
 
     pub(crate) fn optimizer(path: &Path, reason: impl ToString) -> Self {

@@ -63,12 +63,16 @@ impl fmt::Display for Preparation {
 pub struct Started {
     /// Numbers in the model that training changes.
     pub parameters: usize,
-    /// Pairs to train on.
+    /// Numbers in the model that it leaves alone.
+    pub frozen: usize,
+    /// Pairs to train on, each counted once, however often an epoch sees it.
     pub pairs: usize,
     /// Target tokens in them, with one end of sentence each.
     pub tgt_tokens: usize,
     /// Why other pairs are left out, with their counts; empty if none are.
     pub dropped: Vec<(String, usize)>,
+    /// The same for each corpus, in the order of the experiment file.
+    pub corpora: Vec<TrainedOn>,
     /// Pairs in the development set.
     pub valid_pairs: usize,
     /// Sizes of the source and the target vocabulary.
@@ -81,6 +85,19 @@ pub struct Started {
     pub updates: Option<u64>,
     /// The last epoch, if a number of epochs is the limit.
     pub epochs: Option<u64>,
+}
+
+/// What a corpus contributes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainedOn {
+    /// The file of its source, or its table.
+    pub name: PathBuf,
+    /// Pairs to train on.
+    pub pairs: usize,
+    /// Pairs in an epoch, repetitions included: as its weight has it.
+    pub per_epoch: usize,
+    /// Why other pairs are left out, with their counts; empty if none are.
+    pub dropped: Vec<(String, usize)>,
 }
 
 /// How training went since the last report.

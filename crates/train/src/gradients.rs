@@ -79,6 +79,11 @@ impl Gradients {
         Ok(squares.sqrt() / self.tokens as f64)
     }
 
+    /// Numbers in the parameters.
+    pub(crate) fn n_numbers(&self) -> usize {
+        self.parameters.iter().map(|(_, var)| var.elem_count()).sum()
+    }
+
     /// The sum for each parameter, in the order in which they were given.
     pub(crate) fn sums(&self) -> &[Tensor] {
         &self.sums

@@ -123,7 +123,8 @@ impl Run<'_> {
         let (seed, accumulate) = (self.job.experiment.seed, self.training().accumulate.get());
         loop {
             let batch_tokens = self.training().batch_tokens;
-            let plan = self.data.train.shuffled(batch_tokens, seed, self.state.epoch)?;
+            self.data.train.begin(seed, self.state.epoch);
+            let plan = self.data.train.shuffled(batch_tokens, seed)?;
             self.updates_per_epoch = plan.len().div_ceil(accumulate) as u64;
             for group in plan[self.state.batch_idx..].chunks(accumulate) {
                 if let Some(stop) = self.stop() {
@@ -205,7 +206,7 @@ impl Run<'_> {
 
     /// Scores the model on the development set and saves a checkpoint.
     fn validate(&mut self) -> Result<()> {
-        let (job, model) = (self.job, &self.learner.model);
+        let (job, model) = (self.job, self.learner.result());
         let (training, pairs) = (&job.experiment.training, &self.data.valid_text);
         let loss = validate::loss(model, &self.data.valid, training.batch_tokens)?;
         self.state.guard.batch(loss).map_err(|divergence| self.diverged(divergence))?;
@@ -253,8 +254,7 @@ impl Run<'_> {
         let what = format!("The model after {} updates.", self.state.step);
         let card = card(self.job.experiment, &what, validated);
         let dir = self.checkpoints.save(kind, &self.state, |dir| {
-            self.learner.model.save(dir)?;
-            self.learner.optimizer.save(&dir.join("optimizer.safetensors"))?;
+            self.learner.save(dir)?;
             self.data.tokenizers.save(dir)?;
             self.job.experiment.search.save(dir)?;
             Ok(text::output::write_whole(&dir.join("README.md"), card.as_bytes())?)

@@ -50,7 +50,7 @@ fn a_short_file_is_enough() {
         matches!(&experiment.data.valid, CorpusFiles::Tsv { columns, .. } if columns[0].get() == 2)
     );
     assert!(
-        matches!(&experiment.data.train[1], CorpusFiles::Tsv { columns, .. } if columns[1].get() == 2)
+        matches!(&experiment.data.train[1].files, CorpusFiles::Tsv { columns, .. } if columns[1].get() == 2)
     );
 }
 
@@ -62,6 +62,10 @@ fn the_resolved_file_gives_the_same_experiment() {
         &["training.schedule.luong={after=\"5 epochs\", every=\"1 epoch\"}", "seed=0"],
         &["tokenizer.dir=tok", "training.validate_every=50", "training.max_minutes=1.5"],
         &["data.test.held_out.tsv=test.tsv", "training.schedule=constant"],
+        &["training.bpe_dropout={ src = 0.1 }", "training.ema=0.999", "init.dir=runs/big/best"],
+        &["init={ dir = \"a\", only = [\"encoder.*\"] }", "training.freeze=[\"*.bias\"]"],
+        &["training.unigram_sampling={ src = 0.2, tgt = 1 }", "tokenizer.kind=unigram"],
+        &["data.train=[{ tsv = \"a\", weight = 0.5, tag = \"<bt>\" }, { tsv = \"b\" }]"],
     ];
     for overrides in overrides {
         let experiment = parse(EXPERIMENT, overrides).unwrap();
@@ -180,6 +184,68 @@ fn rules_between_keys_of_a_schedule_are_checked() {
         let message = parse(EXPERIMENT, &[setting]).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn methods_of_training_are_checked_where_they_are_written() {
+    for (setting, expected) in [
+        ("training.bpe_dropout.src=1", "`training.bpe_dropout.src`: found 1, allowed is a number"),
+        ("training.bpe_dropout.rate=0.1", "unknown key `rate` in [training.bpe_dropout]"),
+        ("training.unigram_sampling.tgt=0", "`training.unigram_sampling.tgt`: found 0, allowed"),
+        ("training.unigram_sampling.src=0.1", "needs a unigram tokenizer, but `tokenizer.kind`"),
+        ("training.ema=1", "`training.ema`: found 1, allowed is a number from 0"),
+        (
+            "training.freeze=[\"encoder.layer.*\"]",
+            "`training.freeze`: no parameter matches `encoder.layer.*`, the nearest one is \
+             `encoder.layers.0.",
+        ),
+        ("training.freeze=[\"*\"]", "`training.freeze`: every parameter is frozen"),
+        ("training.freeze=\"encoder.*\"", "`training.freeze`: invalid type: string"),
+        ("init={dir=\"a\", only=[\"output\"]}", "`init.only`: no parameter matches `output`"),
+        ("init={only=[\"*\"]}", "missing field `dir`"),
+        ("init={dir=\"a\", parts=[\"*\"]}", "unknown key `parts` in [init]"),
+        ("data.train=[{tsv=\"a\", weight=0}]", "`data.train`: found 0, allowed is a finite number"),
+        ("data.train=[{tsv=\"a\", tag=\"bt\"}]", "found `bt`, allowed are letters"),
+        ("data.train=[{tsv=\"a\", tag=\"</s>\"}]", "`</s>`, which has a meaning of its own"),
+        ("data.train=[{tsv=\"a\", wieght=2}]", "did you mean `weight`?"),
+        ("data.valid={tsv=\"a\", weight=2}", "unknown key `weight` in [data.valid]"),
+    ] {
+        let message = parse(EXPERIMENT, &[setting]).unwrap_err().to_string();
+        assert!(message.contains(expected) && message.contains(setting), "{message}");
+    }
+    for (settings, expected) in [
+        (["training.bpe_dropout={}", "tokenizer.kind=unigram"], "`tokenizer.kind` is `unigram`"),
+        (
+            ["training.bpe_dropout={}", "training.unigram_sampling={}"],
+            "a tokenizer is of one kind only",
+        ),
+        (["init.dir=a", "tokenizer.vocab=500"], "`tokenizer`: found how to learn one"),
+    ] {
+        let message = parse(EXPERIMENT, &settings).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    let message = complaint("lr = 0.002", "freeze = [\"output.biass\"]");
+    let expected = "line 16, column 1\n16 | freeze = [\"output.biass\"]\n   | ^^^^^^\n\
+                    `training.freeze`: no parameter matches `output.biass`, the nearest one is \
+                    `output.bias`";
+    assert!(message.ends_with(expected), "{message}");
+}
+
+#[test]
+fn corpora_are_written_as_tables_or_in_line() {
+    let tables = "valid = { tsv = \"valid.tsv\", columns = [2, 1] }\n\
+                  [[data.train]]\nsrc = \"a\"\ntgt = \"b\"\nweight = 2\ntag = \"<bt>\"\n\
+                  [[data.train]]\ntsv = \"c\"\n";
+    let text =
+        EXPERIMENT.replace("valid = { tsv = \"valid.tsv\", columns = [2, 1] }", tables).replace(
+            "train = [{ src = \"train.en\", tgt = \"train.de\" }, { tsv = \"more.tsv.gz\" }]",
+            "",
+        );
+    let train = parse(&text, &[]).unwrap().data.train;
+    assert_eq!((train.len(), train[0].weight.get(), train[1].weight.get()), (2, 2.0, 1.0));
+    assert_eq!(train[0].tag.as_ref().map(|tag| tag.as_str()), Some("<bt>"));
+    assert!(matches!(&train[0].files, CorpusFiles::Lines { tgt, .. } if tgt.ends_with("b")));
+    assert_eq!(train[1].tag, None);
 }
 
 #[test]

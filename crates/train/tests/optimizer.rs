@@ -6,7 +6,10 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor, Var, safetensors};
 use kernels::gradient::distance;
-use train::{Gradients, Optimizer, config::OptimizerConfig};
+use train::{
+    Gradients, Optimizer,
+    config::{AdamWConfig, NonNegative, OptimizerConfig},
+};
 
 type Anything = Box<dyn std::error::Error>;
 
@@ -81,6 +84,47 @@ fn decoupled_decay_acts_without_a_gradient_and_spares_vectors() -> Result<(), An
     optimizer.step(&gradients(&parameters, &grads, 1)?, 0.1, 1.0)?;
     assert!((value(&parameters[0]) - 2.0 * (1.0 - 0.1 * 0.5)).abs() < 1e-15);
     assert_eq!(value(&parameters[1]), 2.0);
+    Ok(())
+}
+
+/// Weight decay goes by the shape of a parameter: the names tell that this is right.
+#[test]
+fn decay_spares_the_biases_and_norms_of_models_and_nothing_else() -> Result<(), Anything> {
+    for cell in ["lstm", "gru"] {
+        let table = format!(
+            "[rnn]\ncell = '{cell}'\ndim = 6\nembed_dim = 5\nbridge = 'dense'\nlayers = 2\n\
+             attention = {{ kind = 'local-p', score = 'concat', window = 2 }}"
+        );
+        let config: model::ModelConfig = toml::from_str(&table)?;
+        let vocabs = model::Vocabs { src: 11, tgt: 13, ..model::Vocabs::default() };
+        let special = model::Special { pad: 0, unk: 1, bos: 2, eos: 3 };
+        let model = model::Model::new(&config, vocabs, special, 1, CPU)?;
+        let parameters: Vec<(String, Var)> =
+            model.parameters().iter().map(|(name, var)| (name.into(), var.clone())).collect();
+        for (_, var) in &parameters {
+            var.set(&Tensor::ones(var.dims(), DType::F32, CPU)?)?;
+        }
+        let grads: Vec<Tensor> = parameters
+            .iter()
+            .map(|(_, var)| Tensor::zeros(var.dims(), DType::F32, CPU))
+            .collect::<Result<_, _>>()?;
+        let decay = OptimizerConfig::AdamW(AdamWConfig {
+            weight_decay: NonNegative::try_from(0.5)?,
+            ..AdamWConfig::default()
+        });
+        let mut optimizer = Optimizer::<f32>::new(&decay, &parameters)?;
+        optimizer.step(&gradients(&parameters, &grads, 1)?, 0.1, 1.0)?;
+        for (name, var) in &parameters {
+            let found = var.flatten_all()?.to_vec1::<f32>()?;
+            let last = name.rsplit('.').next().unwrap();
+            let bias = last.ends_with("bias") || name.contains("norm.");
+            // `v_a` and `v_p` of the attention are vectors, and stay alone as well.
+            let vector = bias || var.rank() == 1;
+            assert!(!bias || var.rank() == 1, "{name}");
+            let expected = if vector { 1.0 } else { 1.0 - 0.1 * 0.5 };
+            assert!(found.iter().all(|x| (x - expected).abs() < 1e-6), "{name}: {found:?}");
+        }
+    }
     Ok(())
 }
 

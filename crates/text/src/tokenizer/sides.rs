@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use super::{Tokenizer, TokenizerConfig};
+use super::{Tag, Tokenizer, TokenizerConfig};
 use crate::{Error, Normalize, Result, output::Output};
 
 const JOINT: &str = "tokenizer.json";
@@ -48,6 +48,20 @@ impl Tokenizers {
 
     fn two(src: Arc<Tokenizer>, tgt: Arc<Tokenizer>) -> Self {
         Self { src, tgt, normalize: Normalize::NOTHING }
+    }
+
+    /// The same tokenizers with `tags` in the vocabulary of the source, and so in that of the
+    /// target if they are joint.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::with_tags`].
+    pub fn with_tags(self, tags: &[Tag]) -> Result<Self> {
+        if tags.iter().all(|tag| self.src.tag(tag).is_some()) {
+            return Ok(self);
+        }
+        let src = Arc::new(self.src.with_tags(tags)?);
+        let tgt = if self.joint() { Arc::clone(&src) } else { self.tgt };
+        Ok(Self { src, tgt, ..self })
     }
 
     /// Whether both sides share one vocabulary.

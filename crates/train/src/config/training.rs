@@ -4,7 +4,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Every, NonNegative, Positive, Rate};
+use text::Sampling;
+
+use super::{BpeDropout, Every, NonNegative, Pattern, Positive, Rate, UnigramSampling};
 
 /// How a model is trained. At least one of [`updates`](Self::updates),
 /// [`epochs`](Self::epochs), [`max_minutes`](Self::max_minutes) and
@@ -47,6 +49,24 @@ pub struct Training {
     /// 0 turns it off.
     pub clip_norm: NonNegative,
 
+    /// Cuts training sentences into other subwords in each epoch, for BPE tokenizers:
+    /// `{ src = 0.1, tgt = 0.1 }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bpe_dropout: Option<BpeDropout>,
+    /// The same for unigram tokenizers: `{ src = 0.2, tgt = 0.2 }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unigram_sampling: Option<UnigramSampling>,
+    /// Decay of a moving average of the weights, such as 0.999 (Polyak and Juditsky, 1992). The
+    /// average is what is validated and saved, while training goes on with the weights
+    /// themselves. In the first updates the decay is smaller, `(1 + step) / (10 + step)`, so
+    /// that the average does not remember the initial weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Rate>,
+    /// Parameters that keep their values, by patterns such as `"encoder.*"`: no update, no
+    /// decay, no share in the gradient's norm.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<Pattern>,
+
     /// Updates between two lines of the log.
     pub report_every: NonZeroU64,
     /// When to validate and save a checkpoint: `500` (updates) or `"1 epoch"`.
@@ -70,6 +90,15 @@ impl Training {
     pub fn metric(&self) -> Metric {
         self.early_stopping.map_or(Metric::Perplexity, |stopping| stopping.metric)
     }
+
+    /// How source and target are cut into subwords; nothing where it is always as usual.
+    pub(crate) fn sampling(&self) -> [Option<Sampling>; 2] {
+        match (self.bpe_dropout, self.unigram_sampling) {
+            (Some(dropout), _) => dropout.sides(),
+            (None, Some(sampling)) => sampling.sides(),
+            (None, None) => [None, None],
+        }
+    }
 }
 
 impl Default for Training {
@@ -86,6 +115,10 @@ impl Default for Training {
             schedule: Schedule::Constant,
             label_smoothing: rate(0.0),
             clip_norm: NonNegative::try_from(1.0).expect("one is not negative"),
+            bpe_dropout: None,
+            unigram_sampling: None,
+            ema: None,
+            freeze: Vec::new(),
             report_every: NonZeroU64::new(100).expect("not zero"),
             validate_every: Every::Epochs(NonZeroU64::MIN),
             translate_lines: None,

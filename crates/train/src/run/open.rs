@@ -13,8 +13,8 @@ use super::{Job, Observer, Run, Start};
 use crate::{
     Error, Result,
     checkpoint::Checkpoints,
-    data::Data,
-    event::{Event, Started},
+    data::{Data, total},
+    event::{Event, Started, TrainedOn},
     log::Logs,
     state::{State, check_config},
     step::Learner,
@@ -60,16 +60,15 @@ impl<'a> Run<'a> {
             }
             None => State::new(config.clone(), fingerprint),
         };
-        let model = match from {
-            Some(dir) => Model::open(dir, job.device)?,
-            None => {
-                let vocabs = vocabs(&data.tokenizers);
-                Model::new(&experiment.model, vocabs, SPECIAL, experiment.seed, job.device)?
-            }
+        let new_model = || {
+            let vocabs = vocabs(&data.tokenizers);
+            Model::new(&experiment.model, vocabs, SPECIAL, experiment.seed, job.device)
         };
-        let mut learner = Learner::new(model, experiment)?;
-        if let Some(dir) = from {
-            learner.optimizer.load(&dir.join("optimizer.safetensors"))?;
+        let learner = match from {
+            Some(dir) => Learner::open(dir, experiment, new_model, job.device)?,
+            None => Learner::begin(experiment, new_model)?,
+        };
+        if from.is_some() {
             checkpoints.link(&state)?;
         }
         text::output::write_whole(&job.dir.join(CONFIG), config.as_bytes())?;
@@ -97,10 +96,12 @@ impl<'a> Run<'a> {
     fn started(&self, resumed: bool) -> Started {
         let (data, training) = (&self.data, self.training());
         Started {
-            parameters: self.learner.model.parameters().count(),
-            pairs: data.train.len(),
+            parameters: self.learner.n_trained(),
+            frozen: self.learner.model.parameters().count() - self.learner.n_trained(),
+            pairs: data.train.n_pairs(),
             tgt_tokens: data.train.tgt_tokens(),
-            dropped: data.dropped.clone().into_iter().collect(),
+            dropped: total(&data.dropped).into_iter().collect(),
+            corpora: self.corpora(),
             valid_pairs: data.valid.len(),
             vocab: [data.tokenizers.src.vocab_size(), data.tokenizers.tgt.vocab_size()],
             threads: rayon::current_num_threads(),
@@ -108,6 +109,19 @@ impl<'a> Run<'a> {
             updates: training.updates.map(|n| n.get()),
             epochs: training.epochs.map(|n| n.get()),
         }
+    }
+
+    /// What each corpus contributes.
+    fn corpora(&self) -> Vec<TrainedOn> {
+        let (data, corpora) = (&self.data, &self.job.experiment.data.train);
+        (corpora.iter().zip(data.train.sizes()).zip(&data.dropped))
+            .map(|((corpus, (pairs, per_epoch)), dropped)| TrainedOn {
+                name: corpus.files.name().to_owned(),
+                pairs,
+                per_epoch,
+                dropped: dropped.clone().into_iter().collect(),
+            })
+            .collect()
     }
 }
 
