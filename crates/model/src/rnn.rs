@@ -2,6 +2,7 @@
 
 pub(crate) mod decoder;
 mod encoder;
+mod plain;
 mod search;
 
 use attn::{Keys, Row};

@@ -1,84 +1,12 @@
 //! The recurrent network as a whole: its gradients, its invariances, and that search and
 //! training see the same model.
 
+mod common;
+
 use candle_core::{DType, Device};
-use kernels::{Mode, Purpose, Random};
-use model::{
-    AttentionConfig, Batch, Bridge, Cell, EncoderDecoder, Kind, Model, ModelConfig, Objective,
-    Result, RnnConfig, Score, Special, Tie, Vocabs,
-};
-
-const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
-const SRC: [&[u32]; 3] = [&[5, 7, 4, 9, 6], &[8], &[4, 6, 10]];
-const TGT: [&[u32]; 3] = [&[9, 4], &[6, 5, 8, 7], &[]];
-
-fn size(n: usize) -> std::num::NonZeroUsize {
-    n.try_into().expect("sizes here are not zero")
-}
-
-fn small() -> RnnConfig {
-    RnnConfig {
-        embed_dim: size(3),
-        dim: size(4),
-        dropout: 0.3.try_into().expect("a rate"),
-        ..Default::default()
-    }
-}
-
-/// Configurations that between them take every path of the network.
-fn configs() -> Vec<RnnConfig> {
-    let attention =
-        |kind, score| AttentionConfig { kind, score, window: size(1), ..Default::default() };
-    let mut configs = Vec::new();
-    for kind in [Kind::Global, Kind::LocalM, Kind::LocalP] {
-        for score in [Score::Dot, Score::General, Score::Concat, Score::Location] {
-            configs.push(RnnConfig { attention: attention(kind, score), ..small() });
-        }
-    }
-    let none = attention(Kind::None, Score::Dot);
-    configs.extend([
-        RnnConfig { attention: none.clone(), input_feeding: false, ..small() },
-        RnnConfig { input_feeding: false, cell: Cell::Gru, layers: size(1), ..small() },
-        RnnConfig {
-            cell: Cell::Gru,
-            bridge: Bridge::Dense,
-            residual: true,
-            layers: size(3),
-            ..small()
-        },
-        RnnConfig {
-            input_feeding: false,
-            residual: true,
-            layers: size(3),
-            variational: true,
-            ..small()
-        },
-        RnnConfig { bidirectional: false, bridge: Bridge::Zero, variational: true, ..small() },
-        RnnConfig { bridge: Bridge::Dense, embed_dim: size(4), tie: Tie::All, ..small() },
-        RnnConfig { attention: none, input_feeding: false, tie: Tie::Source, ..small() },
-        RnnConfig {
-            attention: attention(Kind::LocalP, Score::Concat),
-            input_feeding: false,
-            ..small()
-        },
-        RnnConfig { embed_dim: size(4), tie: Tie::Target, ..small() },
-    ]);
-    configs
-}
-
-fn model(config: &RnnConfig, dtype: DType) -> Result<Model> {
-    let vocabs = Vocabs { src: 11, tgt: 11, joint: true, ..Default::default() };
-    Model::with_dtype(&ModelConfig::Rnn(config.clone()), vocabs, SPECIAL, 7, dtype, &Device::Cpu)
-}
-
-fn batch(places: &[usize]) -> Result<Batch> {
-    let pairs: Vec<(&[u32], &[u32])> = places.iter().map(|&i| (SRC[i], TGT[i])).collect();
-    Batch::new(&pairs, SPECIAL)
-}
-
-fn training() -> Mode {
-    Mode::Train(Random::new(3, Purpose::Dropout, 17))
-}
+use common::{SPECIAL, SRC, TGT, batch, configs, model, size, small, training};
+use kernels::Mode;
+use model::{AttentionConfig, Batch, EncoderDecoder, Kind, Objective, Result, RnnConfig, Tie};
 
 #[test]
 fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
