@@ -145,3 +145,18 @@ fn the_definition_names_an_id_outside_its_vocabulary() -> Result<()> {
     }
     Ok(())
 }
+
+/// Candle walks the tape by recursion. A thread of two megabytes, as tests have, is enough.
+#[test]
+fn the_definition_goes_back_through_long_sentences() -> Result<()> {
+    const LENGTH: u32 = 200;
+    let ids: Vec<u32> = (0..LENGTH).map(|i| 4 + i % 7).collect();
+    let model = model(&small(), DType::F32)?;
+    let batch = Batch::new(&[(&ids, &ids)], SPECIAL)?;
+    let loss = model.plain_loss(&batch, &objective(), &training())?;
+    for (name, grad) in gradients(&model, &loss)? {
+        let size = largest(&grad)?;
+        assert!(size.is_finite() && size > 0.0, "{name}: largest gradient {size}");
+    }
+    Ok(())
+}
