@@ -54,6 +54,15 @@ impl Memory {
         }
         Ok(Self { keys: score.keys(&states)?, states, mask: mask.limited(limit) })
     }
+
+    /// The memory of the first `n` sentences.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn first(&self, n: usize) -> Result<Self> {
+        let (states, keys) = (self.states.narrow(0, 0, n)?, self.keys.narrow(0, 0, n)?);
+        Ok(Self { states, keys, mask: self.mask.first(n) })
+    }
 }
 
 impl GlobalAttention {

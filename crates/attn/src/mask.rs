@@ -57,6 +57,12 @@ impl Mask {
         Ok(lengths.to_dtype(dtype)?)
     }
 
+    /// The mask of the first `n` sentences, or of all if there are fewer.
+    pub(crate) fn first(&self, n: usize) -> Self {
+        let lengths = self.lengths.iter().take(n).copied().collect();
+        Self { lengths, ..self.clone() }
+    }
+
     /// The mask of sentences cut to their first `limit` positions.
     pub(crate) fn limited(mut self, limit: usize) -> Self {
         self.lengths.iter_mut().for_each(|length| *length = limit.min(*length));

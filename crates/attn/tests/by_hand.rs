@@ -55,6 +55,23 @@ fn weights_are_the_normalised_scores_of_real_positions() -> Result<()> {
 }
 
 #[test]
+fn the_first_sentences_of_a_memory_are_seen_as_before() -> Result<()> {
+    let layer = Attention::new(
+        &config(Kind::Global, Score::Dot),
+        1,
+        1,
+        &VarBuilder::zeros(DType::F64, CPU),
+    )?;
+    let states = Tensor::new(&[[[1f64], [3.]], [[2.], [100.]]], CPU)?.log()?;
+    let memory = layer.memory(states, Mask::from_lengths(&[2, 1], 2, CPU)?)?; // 100 is padding
+    let first = memory.first(1)?;
+    let attended = layer.forward(&Tensor::new(&[[[1f64]]], CPU)?, &first, 0)?;
+    close(&attended.weights, &Tensor::new(&[[[0.25, 0.75]]], CPU)?, 1e-15)?;
+    assert!(memory.first(3).is_err());
+    Ok(())
+}
+
+#[test]
 fn the_general_score_multiplies_states_by_a_matrix() -> Result<()> {
     let w_a = Tensor::new(&[[2f64]], CPU)?;
     let general = config(Kind::Global, Score::General);

@@ -232,9 +232,15 @@ impl Model {
 
     /// The loss of a batch. In [`Mode::Train`] its objective can be differentiated.
     ///
+    /// On the CPU this is a fused computation; parameters on another device go the way of
+    /// [`Self::plain_loss`].
+    ///
     /// # Errors
     /// If an id is outside its vocabulary.
     pub fn loss(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
+        if !self.parameters.device().is_cpu() {
+            return self.plain_loss(batch, objective, mode);
+        }
         let wide = self.parameters.iter().any(|(_, var)| var.dtype() == DType::F64);
         match (wide, self.precision) {
             (true, _) => self.loss_in::<f64>(batch, objective, mode),
@@ -257,12 +263,39 @@ impl Model {
         }
     }
 
-    /// Makes the model ready to search.
+    /// What [`Self::loss`] computes, in ordinary tensor operations, on any device: the definition
+    /// of the network. It differs from the fused computation by rounding alone, dropout included.
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    pub fn plain_loss(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
+        let parameters = &self.parameters;
+        match &self.config {
+            ModelConfig::Rnn(config) => {
+                rnn::Rnn { config, parameters }.plain_loss(batch, objective, mode)
+            }
+            ModelConfig::Transformer(config) => {
+                transformer::Transformer { config, parameters }.plain_loss(batch, objective, mode)
+            }
+        }
+    }
+
+    /// Makes the model ready to search. Search runs on the CPU: parameters on another device are
+    /// copied, once, as they are now.
     ///
     /// # Errors
     /// If its parameters are not `f32`.
     pub fn ready(&self) -> Result<Ready> {
-        Ready::new(self)
+        Ready::new(&self.to_device(&Device::Cpu)?)
+    }
+
+    /// The model on `device`: with the same parameters if they are there, else with a copy of
+    /// their values.
+    ///
+    /// # Errors
+    /// If the device runs out of memory.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { parameters: self.parameters.to_device(device)?, ..self.clone() })
     }
 }
 

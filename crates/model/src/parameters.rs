@@ -102,6 +102,26 @@ impl Parameters {
         self.vars.get(name)
     }
 
+    /// The device they are on; the CPU if there are none.
+    pub fn device(&self) -> Device {
+        self.vars.values().next().map_or(Device::Cpu, |var| var.device().clone())
+    }
+
+    /// The parameters on `device`: these themselves if they are there, else a copy of their
+    /// values.
+    ///
+    /// # Errors
+    /// If the device runs out of memory.
+    pub(crate) fn to_device(&self, device: &Device) -> Result<Self> {
+        if self.device().same_device(device) {
+            return Ok(self.clone());
+        }
+        let copy = |(name, var): (&String, &Var)| {
+            Ok((name.clone(), Var::from_tensor(&var.as_detached_tensor().to_device(device)?)?))
+        };
+        Ok(Self { vars: self.vars.iter().map(copy).collect::<Result<_>>()? })
+    }
+
     /// Total number of elements.
     pub fn count(&self) -> usize {
         self.vars.values().map(|var| var.elem_count()).sum()
@@ -142,6 +162,17 @@ mod tests {
         assert_ne!(values(&both, "b"), values(&make(&[spec("b")], 2)?, "b"));
         let bound = (3f32 / 5.0).sqrt();
         assert!(values(&both, "a").concat().iter().all(|v| v.abs() <= bound));
+        Ok(())
+    }
+
+    #[test]
+    fn on_their_own_device_parameters_are_not_copied() -> Result<()> {
+        let spec = Spec { name: "a".into(), shape: vec![3], init: Init::ZERO };
+        let original = Parameters::new(&[spec], 1, DType::F32, &Device::Cpu)?;
+        assert!(original.device().is_cpu() && Parameters::default().device().is_cpu());
+        let same = original.to_device(&Device::Cpu)?;
+        original.find("a").unwrap().set(&Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?)?;
+        assert_eq!(same.get("a").to_vec1::<f32>()?, [1., 2., 3.]);
         Ok(())
     }
 }

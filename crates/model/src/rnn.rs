@@ -2,11 +2,11 @@
 
 pub(crate) mod decoder;
 mod encoder;
+mod plain;
 mod search;
 
 use attn::{Keys, Row};
 use candle_core::Tensor;
-use kernels::cross_entropy::cross_entropy;
 use kernels::embedding::embedding;
 use kernels::linear::{Activation, linear};
 use kernels::recurrent::{self, Weights};

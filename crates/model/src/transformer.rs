@@ -6,6 +6,7 @@
 mod attention;
 mod embedding;
 mod feed_forward;
+mod plain;
 mod search;
 mod skip;
 mod sublayer;

@@ -1,7 +1,7 @@
 //! The Transformer as a whole: its gradients, its invariances, and that search and training see
 //! the same model.
 
-mod network;
+mod family;
 
 use candle_core::DType;
 use model::{
@@ -9,7 +9,7 @@ use model::{
     Result, Tie, TransformerConfig,
 };
 
-use network::{SPECIAL, SRC, size};
+use family::{SPECIAL, SRC, size};
 
 fn small() -> TransformerConfig {
     let rate = |rate: f64| rate.try_into().expect("a rate");
@@ -66,7 +66,7 @@ fn configs() -> Vec<TransformerConfig> {
 #[test]
 fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
     for config in configs() {
-        network::check_gradients(&ModelConfig::Transformer(config), &Objective::smoothed(0.1))?;
+        family::check_gradients(&ModelConfig::Transformer(config), &Objective::smoothed(0.1))?;
     }
     Ok(())
 }
@@ -74,13 +74,13 @@ fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
 #[test]
 fn with_r_drop_gradients_are_those_of_finite_differences() -> Result<()> {
     let objective = Objective { smoothing: 0.1, r_drop: 2.0 };
-    network::check_gradients(&ModelConfig::Transformer(small()), &objective)
+    family::check_gradients(&ModelConfig::Transformer(small()), &objective)
 }
 
 #[test]
 fn search_and_training_see_the_same_model() -> Result<()> {
     for config in configs() {
-        network::check_search(&ModelConfig::Transformer(config), true)?;
+        family::check_search(&ModelConfig::Transformer(config), true)?;
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn search_and_training_see_the_same_model() -> Result<()> {
 #[test]
 fn neighbours_and_their_order_change_no_bit_of_a_search() -> Result<()> {
     for config in configs() {
-        network::check_neighbours(&ModelConfig::Transformer(config))?;
+        family::check_neighbours(&ModelConfig::Transformer(config))?;
     }
     Ok(())
 }
@@ -96,7 +96,7 @@ fn neighbours_and_their_order_change_no_bit_of_a_search() -> Result<()> {
 #[test]
 fn the_loss_of_a_batch_is_the_sum_of_its_sentences() -> Result<()> {
     for config in configs() {
-        network::check_sum(&ModelConfig::Transformer(config))?;
+        family::check_sum(&ModelConfig::Transformer(config))?;
     }
     Ok(())
 }
@@ -104,15 +104,15 @@ fn the_loss_of_a_batch_is_the_sum_of_its_sentences() -> Result<()> {
 #[test]
 fn threads_do_not_change_a_bit_of_the_gradients() -> Result<()> {
     let config = TransformerConfig { dim: size(96), ffn_dim: size(192), ..small() };
-    network::check_threads(&ModelConfig::Transformer(config))
+    family::check_threads(&ModelConfig::Transformer(config))
 }
 
 #[test]
 fn activations_computed_again_are_the_same_bits() -> Result<()> {
     let gradients = |recompute| -> Result<_> {
         let config = TransformerConfig { recompute, ..small() };
-        let model = network::model(&ModelConfig::Transformer(config), DType::F32)?;
-        network::gradients(&model, &Objective::smoothed(0.1))
+        let model = family::model(&ModelConfig::Transformer(config), DType::F32)?;
+        family::gradients(&model, &Objective::smoothed(0.1))
     };
     assert!(gradients(true)? == gradients(false)?);
     Ok(())
@@ -126,9 +126,9 @@ fn a_layer_that_is_left_out_receives_a_gradient_of_zero_and_the_others_do_not() 
         encoder_layers: size(8),
         ..small()
     });
-    let model = network::model(&config, DType::F32)?;
-    let grads = network::gradients(&model, &Objective::default())?;
-    let names = network::names(&config)?;
+    let model = family::model(&config, DType::F32)?;
+    let grads = family::gradients(&model, &Objective::default())?;
+    let names = family::names(&config)?;
     let of = |layer: usize| -> Vec<bool> {
         let prefix = format!("encoder.{layer}.");
         let mine = names.iter().zip(&grads).filter(|(name, _)| name.starts_with(&prefix));
@@ -142,7 +142,7 @@ fn a_layer_that_is_left_out_receives_a_gradient_of_zero_and_the_others_do_not() 
 
 #[test]
 fn alignments_are_read_from_the_layer_and_head_that_was_chosen() -> Result<()> {
-    let model = network::model(&ModelConfig::Transformer(small()), DType::F32)?;
+    let model = family::model(&ModelConfig::Transformer(small()), DType::F32)?;
     let mut ready = model.ready()?;
     let mut weights = |attended| -> Result<Vec<f32>> {
         ready.attend(attended)?;
@@ -174,7 +174,7 @@ fn alignments_are_read_from_the_layer_and_head_that_was_chosen() -> Result<()> {
 #[test]
 fn a_sentence_beyond_learned_positions_is_refused() -> Result<()> {
     let config = TransformerConfig { positions: Positions::Learned, max_len: size(5), ..small() };
-    let model = network::model(&ModelConfig::Transformer(config), DType::F32)?;
+    let model = family::model(&ModelConfig::Transformer(config), DType::F32)?;
     let error = model.ready()?.start(&[SRC[0].to_vec()]).expect_err("six tokens with the end");
     assert!(error.to_string().contains("6 tokens is too long"), "{error}");
     Ok(())
@@ -223,7 +223,7 @@ fn names_of_parameters_are_an_interface() -> Result<()> {
         "encoder.norm.weight",
         "output.bias",
     ];
-    assert_eq!(network::names(&ModelConfig::Transformer(config))?, expected);
+    assert_eq!(family::names(&ModelConfig::Transformer(config))?, expected);
     Ok(())
 }
 
@@ -238,7 +238,7 @@ fn contradictions_in_a_configuration_are_named() {
         (TransformerConfig { dim: size(9), ..small() }, "`dim` is 9, which is odd"),
     ] {
         let config = ModelConfig::Transformer(config);
-        let error = network::model(&config, DType::F32).expect_err("a contradiction");
+        let error = family::model(&config, DType::F32).expect_err("a contradiction");
         assert!(error.to_string().contains(expected), "{error}");
     }
 }

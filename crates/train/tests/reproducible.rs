@@ -5,10 +5,11 @@
 
 mod toy;
 
-use std::{fs, num::NonZeroU64, path::Path};
+use std::{fs, num::NonZeroU64, path::Path, sync::atomic::AtomicBool};
 
+use candle_core::Device;
 use toy::{assert_same, corpus, outcome, run, toy, with_threads};
-use train::{Error, Event, Experiment, Start, event::Stop};
+use train::{Error, Event, Experiment, Job, Start, event::Stop, train};
 
 type Anything = Box<dyn std::error::Error>;
 

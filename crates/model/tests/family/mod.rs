@@ -1,34 +1,40 @@
 //! What every family of networks must do, checked for any configuration.
+#![allow(dead_code)] // every test uses a part
 
 use candle_core::{DType, Device, Tensor};
 use kernels::{Mode, Purpose, Random};
 use model::{Batch, EncoderDecoder, Model, ModelConfig, Objective, Result, Special, Vocabs};
 
-pub const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
-pub const SRC: [&[u32]; 3] = [&[5, 7, 4, 9, 6], &[8], &[4, 6, 10]];
-pub const TGT: [&[u32]; 3] = [&[9, 4], &[6, 5, 8, 7], &[]];
+pub(crate) const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
+pub(crate) const SRC: [&[u32]; 3] = [&[5, 7, 4, 9, 6], &[8], &[4, 6, 10]];
+pub(crate) const TGT: [&[u32]; 3] = [&[9, 4], &[6, 5, 8, 7], &[]];
 const VOCAB: usize = 11;
 
-pub fn size(n: usize) -> std::num::NonZeroUsize {
+pub(crate) fn size(n: usize) -> std::num::NonZeroUsize {
     n.try_into().expect("sizes here are not zero")
 }
 
-pub fn model(config: &ModelConfig, dtype: DType) -> Result<Model> {
-    let vocabs = Vocabs { src: VOCAB, tgt: VOCAB, joint: true, ..Default::default() };
-    Model::with_dtype(config, vocabs, SPECIAL, 7, dtype, &Device::Cpu)
+pub(crate) fn model(config: &ModelConfig, dtype: DType) -> Result<Model> {
+    model_on(&Device::Cpu, config, dtype)
 }
 
-pub fn batch(places: &[usize]) -> Result<Batch> {
+/// The same numbers on any device and in any type.
+pub(crate) fn model_on(device: &Device, config: &ModelConfig, dtype: DType) -> Result<Model> {
+    let vocabs = Vocabs { src: VOCAB, tgt: VOCAB, joint: true, ..Default::default() };
+    Model::with_dtype(config, vocabs, SPECIAL, 7, dtype, device)
+}
+
+pub(crate) fn batch(places: &[usize]) -> Result<Batch> {
     let pairs: Vec<(&[u32], &[u32])> = places.iter().map(|&i| (SRC[i], TGT[i])).collect();
     Batch::new(&pairs, SPECIAL)
 }
 
-pub fn training() -> Mode {
+pub(crate) fn training() -> Mode {
     Mode::Train(Random::new(3, Purpose::Dropout, 17))
 }
 
 /// Gradients of all parameters, in name order; empty for one that received none.
-pub fn gradients(model: &Model, objective: &Objective) -> Result<Vec<Vec<f64>>> {
+pub(crate) fn gradients(model: &Model, objective: &Objective) -> Result<Vec<Vec<f64>>> {
     let loss = model.loss(&batch(&[0, 1, 2])?, objective, &training())?;
     let grads = loss.objective.backward()?;
     let values = |grad: &Tensor| grad.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
@@ -39,7 +45,7 @@ pub fn gradients(model: &Model, objective: &Objective) -> Result<Vec<Vec<f64>>> 
 }
 
 /// Every parameter receives a gradient, and it is that of finite differences.
-pub fn check_gradients(config: &ModelConfig, objective: &Objective) -> Result<()> {
+pub(crate) fn check_gradients(config: &ModelConfig, objective: &Objective) -> Result<()> {
     const STEP: f64 = 1e-5;
     let (model, batch) = (model(config, DType::F64)?, batch(&[0, 1, 2])?);
     let value = || -> Result<f64> {
@@ -68,7 +74,7 @@ pub fn check_gradients(config: &ModelConfig, objective: &Objective) -> Result<()
 
 /// Search finds the probabilities that training reports; `attends` tells whether the model has
 /// attention.
-pub fn check_search(config: &ModelConfig, attends: bool) -> Result<()> {
+pub(crate) fn check_search(config: &ModelConfig, attends: bool) -> Result<()> {
     let model = model(config, DType::F32)?;
     let ready = model.ready()?;
     for (src, tgt) in SRC.iter().zip(TGT) {
@@ -91,7 +97,7 @@ pub fn check_search(config: &ModelConfig, attends: bool) -> Result<()> {
 }
 
 /// Neighbours and their order change no bit of a search.
-pub fn check_neighbours(config: &ModelConfig) -> Result<()> {
+pub(crate) fn check_neighbours(config: &ModelConfig) -> Result<()> {
     let ready = model(config, DType::F32)?.ready()?;
     let alone = |i: usize| -> Result<_> {
         let mut state = ready.start(&[SRC[i].to_vec()])?;
@@ -117,7 +123,7 @@ pub fn check_neighbours(config: &ModelConfig) -> Result<()> {
 }
 
 /// The loss of a batch is the sum of the losses of its sentences.
-pub fn check_sum(config: &ModelConfig) -> Result<()> {
+pub(crate) fn check_sum(config: &ModelConfig) -> Result<()> {
     let model = model(config, DType::F64)?;
     let nats = |places: &[usize]| -> Result<f64> {
         Ok(model.loss(&batch(places)?, &Objective::default(), &Mode::Eval)?.nats)
@@ -128,7 +134,7 @@ pub fn check_sum(config: &ModelConfig) -> Result<()> {
 }
 
 /// The number of threads changes no bit of the gradients.
-pub fn check_threads(config: &ModelConfig) -> Result<()> {
+pub(crate) fn check_threads(config: &ModelConfig) -> Result<()> {
     let run = || gradients(&model(config, DType::F32)?, &Objective::smoothed(0.1));
     let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads");
     let one = pool(1).install(run)?;
@@ -138,6 +144,6 @@ pub fn check_threads(config: &ModelConfig) -> Result<()> {
 }
 
 /// Names of the parameters.
-pub fn names(config: &ModelConfig) -> Result<Vec<String>> {
+pub(crate) fn names(config: &ModelConfig) -> Result<Vec<String>> {
     Ok(model(config, DType::F32)?.parameters().iter().map(|(name, _)| name.to_owned()).collect())
 }

@@ -1,0 +1,353 @@
+//! What the recurrent network computes, in ordinary tensor operations: its definition, the test
+//! of the fused path, and the way on devices for which there is none.
+//!
+//! Encoder and decoder keep the packed rows of a [`Batch`]; only attention sees a padded source,
+//! through the plain layers of [`attn`]. Decoder, attention and input feeding go step by step
+//! whatever the configuration. Dropout draws the same masks as the fused path, on the CPU, so
+//! both train alike, number for number up to rounding.
+
+use std::collections::HashMap;
+
+use attn::{Attention, Mask, Memory, attentional_state};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use kernels::recurrent::{Cell, Direction, Steps, Weights, reference};
+use kernels::{Mode, cross_entropy, dropout};
+
+use super::decoder::{COMBINE, FEED, layer_name};
+use super::encoder::{self, Encoded};
+use super::{Rnn, site, tables};
+use crate::batch::SourceBatch;
+use crate::config::{Bridge, RnnConfig};
+use crate::{Batch, Error, Loss, Objective, Result};
+
+impl Rnn<'_> {
+    /// The loss of a batch by definition, on the device and in the type of the parameters.
+    pub(crate) fn plain_loss(
+        &self,
+        batch: &Batch,
+        objective: &Objective,
+        mode: &Mode,
+    ) -> Result<Loss> {
+        let network = Plain::new(self, mode);
+        let (_, _, output) = tables(self.config.tie);
+        let (weight, bias) = (network.get(output), network.get("output.bias"));
+        known("target", &batch.tgt_out, weight)?;
+        let states = network.decode(batch)?; // [tgt rows, dim]
+        let smoothing = objective.smoothing;
+        let loss = cross_entropy::reference(&states, weight, bias, &batch.tgt_out, smoothing)?;
+        Ok(Loss { objective: loss.objective, nats: loss.nats, tokens: batch.tgt_tokens() })
+    }
+}
+
+/// The network with its parameters as tensors: on the tape to train, off it otherwise.
+struct Plain<'a> {
+    config: &'a RnnConfig,
+    mode: &'a Mode,
+    tensors: HashMap<String, Tensor>,
+}
+
+/// What a decoder step hands on to the next.
+struct State {
+    /// Of each layer, `h` before `c`: `[rows, dim]`.
+    layers: Vec<Vec<Tensor>>,
+    /// `h̃` after dropout: `[rows, dim]`.
+    attentional: Tensor,
+    /// The source sentences, in the order of the rows; none without attention.
+    memory: Option<Memory>,
+}
+
+/// What stays the same from decoder step to decoder step.
+struct Decoder<'a> {
+    steps: &'a Steps,
+    /// The tokens read, after dropout: `[tgt rows, embed_dim]`.
+    embedded: Tensor,
+    layers: Vec<Weights>,
+    /// None without attention.
+    attention: Option<Attention>,
+    /// What dropout multiplies each layer's input with, `[tgt rows, dim]`; the first layer's is
+    /// dropped before, as an embedding.
+    layer_masks: Vec<Option<Tensor>>,
+    /// The same for the attentional states.
+    mask: Option<Tensor>,
+}
+
+impl<'a> Plain<'a> {
+    fn new(network: &Rnn<'a>, mode: &'a Mode) -> Self {
+        let tensor = |tensor: &Tensor| match mode {
+            Mode::Train(_) => tensor.clone(),
+            Mode::Eval => tensor.detach(),
+        };
+        let parameters = network.parameters.iter();
+        let tensors = parameters.map(|(name, var)| (name.into(), tensor(var))).collect();
+        Self { config: network.config, mode, tensors }
+    }
+
+    /// The attentional states `h̃_t` of a batch, `[tgt rows, dim]`, packed as its target side.
+    fn decode(&self, batch: &Batch) -> Result<Tensor> {
+        let encoded = self.encode(&batch.src)?;
+        let decoder = self.decoder(batch)?;
+        let mut state = self.start(decoder.attention.as_ref(), &encoded, batch)?;
+        let mut out = Vec::with_capacity(decoder.steps.len());
+        for t in 0..decoder.steps.len() {
+            state = self.step(&decoder, t, state)?;
+            out.push(state.attentional.clone());
+        }
+        Ok(Tensor::cat(&out, 0)?)
+    }
+
+    /// Encodes a batch of source sentences.
+    fn encode(&self, src: &SourceBatch) -> Result<Encoded> {
+        let (table, _, _) = tables(self.config.tie);
+        let embedded = self.embed(table, &src.ids, "source")?; // [src rows, embed_dim]
+        let mut x = self.drop(embedded, &src.steps, site::SRC_EMBEDDING)?;
+        let mut finals = Vec::new();
+        for layer in 0..self.config.layers.get() {
+            if layer > 0 {
+                x = self.drop(x, &src.steps, site::ENCODER + layer as u32)?;
+            }
+            let (states, last) = self.encoder_layer(layer, &src.steps, &x)?;
+            finals.extend(last);
+            x = if self.config.residual && layer > 0 { (states + x)? } else { states };
+        }
+        Ok(Encoded { states: x, finals })
+    }
+
+    /// One encoder layer: its states `[src rows, dim]` and the last of them, `h` before `c`, each
+    /// `[batch, dim]`. Directions stand side by side.
+    fn encoder_layer(
+        &self,
+        layer: usize,
+        steps: &Steps,
+        x: &Tensor,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let cell = Cell::from(self.config.cell);
+        let (rows, batch) = (steps.rows(), steps.batch());
+        let (mut states, mut finals) = (Vec::new(), vec![Vec::new(); cell.states()]);
+        for &direction in encoder::directions(self.config) {
+            let weights = self.weights(&encoder::layer_name(layer, &direction));
+            let out = reference::recurrent(cell, direction, steps, x, None, &weights)?;
+            let hidden = out.narrow(0, 0, rows)?; // [src rows, direction_dim]
+            finals[0].push(pick(&hidden, &last_rows(steps, direction))?);
+            if cell == Cell::Lstm {
+                finals[1].push(out.narrow(0, rows, batch)?);
+            }
+            states.push(hidden);
+        }
+        let finals = finals.iter().map(|parts| Tensor::cat(parts, 1));
+        Ok((Tensor::cat(&states, 1)?, finals.collect::<candle_core::Result<_>>()?))
+    }
+
+    /// Embeddings, weights, attention and masks of the decoder over a batch.
+    fn decoder<'b>(&self, batch: &'b Batch) -> Result<Decoder<'b>> {
+        let steps = &*batch.tgt_steps;
+        let (_, table, _) = tables(self.config.tie);
+        let embedded = self.embed(table, &batch.tgt_in, "target")?; // [tgt rows, embed_dim]
+        let (dim, layers) = (self.config.dim.get(), self.config.layers.get());
+        let attention = match self.config.attends() {
+            true => {
+                let vb =
+                    VarBuilder::from_tensors(self.tensors.clone(), self.dtype(), self.device());
+                let attention = &self.config.attention;
+                Some(Attention::new(attention, dim, dim, &vb.pp("attention"))?)
+            }
+            false => None,
+        };
+        let layer_mask = |layer| match layer {
+            0 => Ok(None),
+            _ => self.mask(steps, dim, site::DECODER + layer as u32),
+        };
+        Ok(Decoder {
+            steps,
+            embedded: self.drop(embedded, steps, site::TGT_EMBEDDING)?,
+            layers: (0..layers).map(|layer| self.weights(&layer_name(layer))).collect(),
+            attention,
+            layer_masks: (0..layers).map(layer_mask).collect::<Result<_>>()?,
+            mask: self.mask(steps, dim, site::ATTENTIONAL)?,
+        })
+    }
+
+    /// Where the decoder starts: nothing was attended to yet.
+    fn start(
+        &self,
+        attention: Option<&Attention>,
+        encoded: &Encoded,
+        batch: &Batch,
+    ) -> Result<State> {
+        let shape = (batch.sentences(), self.config.dim.get());
+        let zeros = Tensor::zeros(shape, self.dtype(), self.device())?;
+        let memory = attention
+            .map(|attention| {
+                let (states, lengths) = padded(&encoded.states, &batch.src, &batch.tgt_order)?;
+                let mask = Mask::from_lengths(&lengths, states.dim(1)?, self.device())?;
+                Ok::<_, Error>(attention.memory(states, mask)?)
+            })
+            .transpose()?;
+        let layers = self.bridge(&encoded.finals, batch, &zeros)?;
+        Ok(State { layers, attentional: zeros, memory })
+    }
+
+    /// The decoder's first states, layer by layer, in the order of the target side.
+    fn bridge(&self, finals: &[Tensor], batch: &Batch, zeros: &Tensor) -> Result<Vec<Vec<Tensor>>> {
+        let ranks = batch.src.ranks();
+        let places: Vec<u32> = batch.tgt_order.iter().map(|&i| ranks[i] as u32).collect();
+        let states = &["hidden", "cell"][..Cell::from(self.config.cell).states()];
+        let first = |layer: usize, s: usize| -> Result<Tensor> {
+            let last = pick(&finals[layer * states.len() + s], &places)?; // [batch, dim]
+            Ok(match self.config.bridge {
+                Bridge::Zero => zeros.clone(),
+                Bridge::Copy => last,
+                Bridge::Dense => {
+                    let name = |part| format!("bridge.{layer}.{}.{part}", states[s]);
+                    let (weight, bias) = (self.get(&name("weight")), self.get(&name("bias")));
+                    last.matmul(&weight.t()?)?.broadcast_add(bias)?.tanh()?
+                }
+            })
+        };
+        (0..self.config.layers.get())
+            .map(|layer| (0..states.len()).map(|s| first(layer, s)).collect())
+            .collect()
+    }
+
+    /// Step `t`, of the sentences that are still running at it.
+    fn step(&self, decoder: &Decoder, t: usize, before: State) -> Result<State> {
+        let rows = decoder.steps.range(t);
+        let mut state = before.first(rows.len())?;
+        let mut x = decoder.embedded.narrow(0, rows.start, rows.len())?; // [rows, embed_dim]
+        for (layer, weights) in decoder.layers.iter().enumerate() {
+            x = masked(x, decoder.layer_masks[layer].as_ref(), rows.start)?;
+            let mut inputs = x.matmul(&weights.input.t()?)?.broadcast_add(&weights.bias)?; // [rows, gates · dim]
+            if layer == 0 && self.config.input_feeding {
+                inputs = (inputs + state.attentional.matmul(&self.get(FEED).t()?)?)?;
+            }
+            let before = &state.layers[layer];
+            let after = reference::step(self.config.cell.into(), &inputs, before, weights)?;
+            let residual = self.config.residual && layer > 0;
+            x = if residual { (&after[0] + x)? } else { after[0].clone() }; // [rows, dim]
+            state.layers[layer] = after;
+        }
+        if let (Some(attention), Some(memory)) = (&decoder.attention, &state.memory) {
+            let context = attention.forward(&x.unsqueeze(1)?, memory, t)?.context; // [rows, 1, dim]
+            x = attentional_state(&context.squeeze(1)?, &x, self.get(COMBINE))?; // [rows, dim]
+        }
+        state.attentional = masked(x, decoder.mask.as_ref(), rows.start)?;
+        Ok(state)
+    }
+
+    /// Rows of a table by ids: `[ids.len(), embed_dim]`.
+    fn embed(&self, table: &str, ids: &[u32], side: &'static str) -> Result<Tensor> {
+        let table = self.get(table);
+        known(side, ids, table)?;
+        pick(table, ids)
+    }
+
+    /// Dropout of packed rows, as configured.
+    fn drop(&self, x: Tensor, steps: &Steps, site: u32) -> Result<Tensor> {
+        let mask = self.mask(steps, x.dim(1)?, site)?;
+        masked(x, mask.as_ref(), 0)
+    }
+
+    /// What dropout multiplies packed rows with, `[rows, dim]`: zeros, and for what is kept
+    /// `1 / (1 − rate)`. None where nothing is dropped.
+    fn mask(&self, steps: &Steps, dim: usize, site: u32) -> Result<Option<Tensor>> {
+        let rate = self.config.dropout.get();
+        let Mode::Train(random) = self.mode else { return Ok(None) };
+        if rate == 0.0 {
+            return Ok(None);
+        }
+        let mask = dropout::Mask::new(random.at(site), rate);
+        let mut values = vec![1f32; steps.rows() * dim];
+        if self.config.variational {
+            // Every step has the first one's mask, as far as sentences are still running.
+            for t in 0..steps.len() {
+                let rows = steps.range(t);
+                mask.apply(0, &mut values[rows.start * dim..rows.end * dim]);
+            }
+        } else {
+            mask.apply(0, &mut values);
+        }
+        let mask = Tensor::from_vec(values, (steps.rows(), dim), self.device())?;
+        Ok(Some(mask.to_dtype(self.dtype())?))
+    }
+
+    /// The weights of a recurrent layer.
+    fn weights(&self, prefix: &str) -> Weights {
+        let get = |part: &str| self.get(&format!("{prefix}.{part}")).clone();
+        Weights {
+            input: get("input"),
+            hidden: get("hidden"),
+            bias: get("bias"),
+            hidden_bias: self.tensors.get(&format!("{prefix}.hidden_bias")).cloned(),
+        }
+    }
+
+    /// A parameter that the configuration lists.
+    fn get(&self, name: &str) -> &Tensor {
+        &self.tensors[name]
+    }
+
+    fn dtype(&self) -> DType {
+        self.get("output.bias").dtype()
+    }
+
+    fn device(&self) -> &Device {
+        self.get("output.bias").device()
+    }
+}
+
+impl State {
+    /// The state of the first `n` rows: sentences stand by falling length, so these go on.
+    fn first(self, n: usize) -> Result<Self> {
+        if self.attentional.dim(0)? == n {
+            return Ok(self);
+        }
+        let cut = |tensor: &Tensor| tensor.narrow(0, 0, n);
+        let layer = |states: &Vec<Tensor>| states.iter().map(cut).collect();
+        Ok(Self {
+            layers: self.layers.iter().map(layer).collect::<candle_core::Result<_>>()?,
+            attentional: cut(&self.attentional)?,
+            memory: self.memory.map(|memory| memory.first(n)).transpose()?,
+        })
+    }
+}
+
+/// Fails with the first id that a table `[vocab, ..]` has no row for. A device would not notice.
+fn known(side: &'static str, ids: &[u32], table: &Tensor) -> Result<()> {
+    let vocab = table.dim(0)?;
+    match ids.iter().find(|&&id| id as usize >= vocab) {
+        Some(&id) => Err(Error::UnknownId { side, id, vocab }),
+        None => Ok(()),
+    }
+}
+
+/// Rows of a matrix by their numbers.
+fn pick(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    Ok(x.index_select(&Tensor::new(rows, x.device())?, 0)?)
+}
+
+/// The row at which each sentence ends.
+fn last_rows(steps: &Steps, direction: Direction) -> Vec<u32> {
+    (0..steps.batch()).map(|b| steps.last_row(direction, b) as u32).collect()
+}
+
+/// `x` `[n, dim]` times rows `row..row + n` of a mask.
+fn masked(x: Tensor, mask: Option<&Tensor>, row: usize) -> Result<Tensor> {
+    match mask {
+        Some(mask) => Ok((&x * mask.narrow(0, row, x.dim(0)?)?)?),
+        None => Ok(x),
+    }
+}
+
+/// Packed rows `[src rows, dim]` as a padded batch `[batch, src_len, dim]` of the sentences
+/// `order`, and how long these are. What pads is the first row; a mask must leave it out.
+fn padded(x: &Tensor, src: &SourceBatch, order: &[usize]) -> Result<(Tensor, Vec<usize>)> {
+    let (rows, offsets) = src.by_sentence(order);
+    let sentences: Vec<&[u32]> = offsets.windows(2).map(|w| &rows[w[0]..w[1]]).collect();
+    let src_len = src.steps.len();
+    let places: Vec<u32> = sentences
+        .iter()
+        .flat_map(|rows| (0..src_len).map(|s| rows.get(s).copied().unwrap_or(0)))
+        .collect();
+    let x = pick(x, &places)?.reshape((sentences.len(), src_len, x.dim(1)?))?;
+    Ok((x, sentences.iter().map(|rows| rows.len()).collect()))
+}
