@@ -22,7 +22,7 @@ use rayon::prelude::*;
 
 use crate::matmul::Target;
 use crate::operation::{Operation, Output, apply};
-use crate::slices::{self, fold_lanes};
+use crate::slices::{self, sum_of};
 use crate::{Real, vectorized};
 
 /// Rows that one thread takes at a time, and whose gradients of weight and bias are summed
@@ -144,10 +144,10 @@ vectorized! {
 fn statistics<T: Real>(norm: Norm, x: &[T]) -> Row<T> {
     let n = T::of(x.len() as f64);
     let mean = match norm {
-        Norm::Layer => fold_lanes([x], |sum, [x]| sum + x) / n,
+        Norm::Layer => sum_of([x], |sum, [x]| sum + x) / n,
         Norm::Rms => T::ZERO,
     };
-    let squares = fold_lanes([x], |sum, [x]| (x - mean).mul_add(x - mean, sum));
+    let squares = sum_of([x], |sum, [x]| (x - mean).mul_add(x - mean, sum));
     Row { mean, factor: T::ONE / (squares / n + T::of(norm.eps())).sqrt() }
 }
 
@@ -208,10 +208,10 @@ vectorized! {
         for (((x, grad), out), row) in both.zip(out.chunks_exact_mut(dim)).zip(rows) {
             let Row { mean, factor } = *row;
             let level = match norm {
-                Norm::Layer => fold_lanes([grad, weight], |sum, [g, w]| g.mul_add(w, sum)) / n,
+                Norm::Layer => sum_of([grad, weight], |sum, [g, w]| g.mul_add(w, sum)) / n,
                 Norm::Rms => T::ZERO,
             };
-            let tilt = fold_lanes([grad, weight, x], |sum, [g, w, x]| {
+            let tilt = sum_of([grad, weight, x], |sum, [g, w, x]| {
                 (g * w).mul_add((x - mean) * factor, sum)
             }) / n;
             let (sum_w, sum_b) = (&mut sums.weight[..dim], &mut sums.bias[..dim]);

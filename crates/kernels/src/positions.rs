@@ -5,7 +5,7 @@
 //! after sentence.
 //!
 //! Word dropout (Sennrich, Haddow and Birch, 2016, “Edinburgh Neural Machine Translation Systems
-//! for WMT 16”, §2.4) zeroes the embeddings of whole words, each place on its own. Unlike other
+//! for WMT 16”) zeroes the embeddings of whole words, each place on its own. Unlike other
 //! dropout it scales nothing, and the position stays: the network sees that a word is missing.
 
 use candle_core::{Result, Tensor};

@@ -112,7 +112,14 @@ impl Lanes {
                 counter[3][lane] = first;
             }
         }
-        counter.map(|lanes| lanes.map(|word| word as u32))
+        // Loops, as `array::map` is not compiled for the instruction set of its caller.
+        let mut words = [[0; 16]; 4];
+        for (words, counter) in words.iter_mut().zip(&counter) {
+            for (word, counter) in words.iter_mut().zip(counter) {
+                *word = *counter as u32;
+            }
+        }
+        words
     }
 }
 

@@ -1,49 +1,99 @@
 //! Loops over slices: dot product, scaled addition, softmax. Vector code on every level.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::{Real, vectorized};
 
 /// Partial sums in a reduction; fixed, so that its result depends on no instruction set.
 const LANES: usize = 16;
-/// The same for long slices.
-pub(crate) const WIDE: usize = 64;
 
 /// `f(… f(f(0, x₀), x₁) …)` over elements of slices of one length, in sixteen partial sums that
-/// take every sixteenth place each and are added in the end: how every sum in this crate that is
-/// not a matrix product is formed. For use inside [`vectorized!`].
+/// take every sixteenth place each and are added in the end. For use inside [`vectorized!`].
 #[inline(always)]
-pub(crate) fn fold_lanes<T: Real, const N: usize>(
-    slices: [&[T]; N],
-    f: impl Fn(T, [T; N]) -> T,
-) -> T {
-    reduce::<T, LANES, N>(T::ZERO, slices, f, |a, b| a + b)
+fn fold_lanes<T: Real, const N: usize>(slices: [&[T]; N], f: impl Fn(T, [T; N]) -> T) -> T {
+    let n = slices.iter().map(|slice| slice.len()).min().unwrap_or(0);
+    let whole = n / LANES * LANES;
+    let mut lanes = pass::<T, LANES, N>(slices, 0..whole, T::ZERO, &f);
+    for place in whole..n {
+        lanes[place - whole] = f(lanes[place - whole], elements(slices, place));
+    }
+    join_lanes(lanes, &|a, b| a + b)
 }
 
-/// [`fold_lanes`] from any `start`, with any number of partial results (a power of two: more of
-/// them for long slices, where the next result must not wait for the one before) and any way to
-/// `join` two of them.
+/// The same for long slices, from any `start` and with any way to `join` two results: 64 partial
+/// results, so that none has to wait for the one before; what is left at the end goes into 16, 4
+/// and 1 of them, which are joined to the others in this order.
 #[inline(always)]
-#[allow(clippy::needless_range_loop)] // a lane is the same place in several arrays
-pub(crate) fn reduce<T: Real, const LANES: usize, const N: usize>(
+pub(crate) fn reduce<T: Real, const N: usize>(
     start: T,
     slices: [&[T]; N],
     f: impl Fn(T, [T; N]) -> T,
     join: impl Fn(T, T) -> T,
 ) -> T {
     let n = slices.iter().map(|slice| slice.len()).min().unwrap_or(0);
+    let (wide, medium, narrow) = (n / 64 * 64, n / 16 * 16, n / 4 * 4);
+    let mut total = start;
+    if wide > 0 {
+        let lanes = pass::<T, 64, N>(slices, 0..wide, start, &f);
+        total = join(total, join_lanes(lanes, &join));
+    }
+    if medium > wide {
+        let lanes = pass::<T, 16, N>(slices, wide..medium, start, &f);
+        total = join(total, join_lanes(lanes, &join));
+    }
+    if narrow > medium {
+        let lanes = pass::<T, 4, N>(slices, medium..narrow, start, &f);
+        total = join(total, join_lanes(lanes, &join));
+    }
+    for place in narrow..n {
+        total = join(total, f(start, elements(slices, place)));
+    }
+    total
+}
+
+/// [`reduce`] to a sum.
+#[inline(always)]
+pub(crate) fn sum_of<T: Real, const N: usize>(slices: [&[T]; N], f: impl Fn(T, [T; N]) -> T) -> T {
+    reduce(T::ZERO, slices, f, |a, b| a + b)
+}
+
+/// What element `place` of each slice is. A loop, as `array::map` is not compiled for the
+/// instruction set of its caller.
+#[inline(always)]
+fn elements<T: Real, const N: usize>(slices: [&[T]; N], place: usize) -> [T; N] {
+    let mut elements = [T::ZERO; N];
+    for (element, slice) in elements.iter_mut().zip(slices) {
+        *element = slice[place];
+    }
+    elements
+}
+
+/// Partial results over `places`, whose number is a multiple of that of the lanes.
+#[inline(always)]
+fn pass<T: Real, const LANES: usize, const N: usize>(
+    slices: [&[T]; N],
+    places: Range<usize>,
+    start: T,
+    f: &impl Fn(T, [T; N]) -> T,
+) -> [T; LANES] {
     let mut lanes = [start; LANES];
-    let whole = n / LANES * LANES;
-    for place in (0..whole).step_by(LANES) {
-        let parts = slices.map(|slice| &slice[place..place + LANES]);
-        for lane in 0..LANES {
-            lanes[lane] = f(lanes[lane], parts.map(|part| part[lane]));
+    for place in places.step_by(LANES) {
+        let mut parts = slices;
+        for part in &mut parts {
+            *part = &part[place..place + LANES];
+        }
+        for (lane, result) in lanes.iter_mut().enumerate() {
+            *result = f(*result, elements(parts, lane));
         }
     }
-    for place in whole..n {
-        let lane = place - whole;
-        lanes[lane] = f(lanes[lane], slices.map(|slice| slice[place]));
-    }
+    lanes
+}
+
+/// Joins partial results, always in the same order.
+#[inline(always)]
+fn join_lanes<T: Real, const LANES: usize>(mut lanes: [T; LANES], join: &impl Fn(T, T) -> T) -> T {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -147,7 +197,7 @@ vectorized! {
 vectorized! {
     /// The largest element; [`Real::LOWEST`] of an empty slice.
     pub fn max<T: Real>(x: &[T]) -> T {
-        reduce::<T, WIDE, 1>(T::LOWEST, [x], |best, [x]| best.maximum(x), T::maximum)
+        reduce(T::LOWEST, [x], |best, [x]| best.maximum(x), T::maximum)
     }
 }
 
@@ -209,10 +259,11 @@ mod tests {
 
     #[test]
     fn a_dot_product_counts_every_element_once() {
-        for n in 0..70 {
+        for n in (0..90).chain(120..150) {
             let ones = vec![1.0f32; n];
             assert_eq!(dot(&ones, &ones), n as f32);
             assert_eq!(sum(&ones), n as f32);
+            assert_eq!(sum_of([&ones], |sum, [x]| sum + x), n as f32);
             let mut y = ones.clone();
             add_scaled(&mut y, 2.0, &ones);
             assert!(y.iter().all(|&y| y == 3.0));

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use crate::slices::{self, WIDE, reduce};
+use crate::slices::{self, reduce, sum_of};
 use crate::{Real, vectorized};
 
 /// Rows that one thread takes at a time, and whose columns are summed before they are added to
@@ -181,8 +181,8 @@ vectorized! {
     fn peak_and_sum<T: Real>(z: &[T], bias: &[T]) -> [T; 2] {
         let add = |sum, [z, b]: [T; 2]| sum + (z + b);
         [
-            reduce::<T, WIDE, 2>(T::LOWEST, [z, bias], |m, [z, b]| m.maximum(z + b), T::maximum),
-            reduce::<T, WIDE, 2>(T::ZERO, [z, bias], add, |a, b| a + b),
+            reduce(T::LOWEST, [z, bias], |m, [z, b]| m.maximum(z + b), T::maximum),
+            sum_of([z, bias], add),
         ]
     }
 }
@@ -191,7 +191,7 @@ vectorized! {
     /// `Σ e^(zᵢ + bᵢ − peak)`.
     fn sum_of_exponentials<T: Real>(z: &[T], bias: &[T], peak: T) -> T {
         let add = |sum, [z, b]: [T; 2]| sum + (z + b - peak).exp();
-        reduce::<T, WIDE, 2>(T::ZERO, [z, bias], add, |a, b| a + b)
+        sum_of([z, bias], add)
     }
 }
 
@@ -201,7 +201,7 @@ vectorized! {
         for (z, b) in z.iter_mut().zip(bias) {
             *z = (*z + *b - peak).exp();
         }
-        reduce::<T, WIDE, 1>(T::ZERO, [z], |sum, [z]| sum + z, |a, b| a + b)
+        sum_of([z], |sum, [z]| sum + z)
     }
 }
 
@@ -261,8 +261,8 @@ vectorized! {
             log_q.exp().mul_add(log_q - log_p, sum)
         };
         [
-            reduce::<T, WIDE, 3>(T::ZERO, rows, forward, |a, b| a + b),
-            reduce::<T, WIDE, 3>(T::ZERO, rows, back, |a, b| a + b),
+            sum_of(rows, forward),
+            sum_of(rows, back),
         ]
     }
 }
