@@ -37,7 +37,7 @@ fn a_run_leaves_models_that_translate_and_a_log() {
     for model in ["best", "last"] {
         place.done(&format!("translate runs/toy/{model} valid.en --out out.{model}"));
         assert_eq!(
-            fs::read_to_string(place.path(&format!("out.{model}"))).unwrap().lines().count(),
+            fs::read_to_string(place.path(format!("out.{model}"))).unwrap().lines().count(),
             50
         );
     }
