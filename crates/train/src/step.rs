@@ -54,6 +54,7 @@ impl Learner {
             .map(|(name, var)| (name.into(), var.clone()))
             .collect();
         let optimizer = Optimizer::new(&experiment.training.optimizer, &parameters)?;
+        let model = model.in_precision(experiment.training.precision);
         Ok(Self { model, optimizer, ema, gradients: Gradients::new(parameters) })
     }
 
@@ -135,7 +136,8 @@ impl Learner {
     ) -> Result<Update> {
         let training = &experiment.training;
         let first = (step - 1) * training.accumulate.get() as u64;
-        let objective = Objective::smoothed(training.label_smoothing.get());
+        let (smoothing, r_drop) = (training.label_smoothing.get(), training.r_drop.get());
+        let objective = Objective { smoothing, r_drop };
         self.gradients.clear();
         let mut nats = 0.0;
         for (pairs, number) in batches.iter().zip(first..) {

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use kernels::Mode;
-use model::{Batch, Model, Objective};
+use model::{Batch, Model, Objective, Precision};
 use text::{Pair, Tokenizers, metrics::Metric};
 use translate::{SearchConfig, Translator};
 
@@ -18,6 +18,7 @@ const SAMPLES: usize = 4;
 
 /// Cross-entropy of the pairs in nats per target token.
 pub(crate) fn loss(model: &Model, pairs: &IdPairs, batch_tokens: NonZeroUsize) -> Result<f64> {
+    let model = model.clone().in_precision(Precision::F32);
     let (mut nats, mut tokens) = (0.0, 0);
     for batch in pairs.in_order(batch_tokens)? {
         let pairs: Vec<(&[u32], &[u32])> = batch.iter().map(|&i| pairs.get(i as usize)).collect();
