@@ -162,6 +162,50 @@ fn prepared_data_is_clean_and_can_be_trained_on() {
 }
 
 #[test]
+fn corpora_with_weights_and_tags_stay_apart_and_are_counted() {
+    let place = Place::new();
+    place.write("back.en", "four four four\none one one\nthree three\n");
+    place.write("back.de", "vier vier vier\neins eins eins\n\n");
+    let back =
+        "\n[[data.train]]\nsrc = \"back.en\"\ntgt = \"back.de\"\nweight = 0.5\ntag = \"<bt>\"\n";
+    let train = "train = [{ src = \"train.en\", tgt = \"train.de\" }]\n";
+    let first = "\n[[data.train]]\nsrc = \"train.en\"\ntgt = \"train.de\"\n";
+    let text = EXPERIMENT
+        .replace(train, "")
+        .replace("\n[model.rnn]", &format!("{first}{back}\n[model.rnn]"));
+    place.write("mixed.toml", &text);
+    let said = place.done("train mixed.toml --out run");
+    // The second pair of `back` is in `train` as well.
+    let expected = "corpus  train.en · 50 pairs\n\
+                    corpus  back.en · 1 pairs · 1 a side is empty · 1 seen before\n";
+    assert!(said.contains(expected), "{said}");
+
+    place.done("prepare mixed.toml --out clean");
+    let lines = |name: &str| fs::read_to_string(place.path(name)).unwrap().lines().count();
+    assert_eq!((lines("clean/train-1.de"), lines("clean/train-2.en")), (50, 1));
+    let file = fs::read_to_string(place.path("clean/mixed.toml")).unwrap();
+    assert!(file.contains("tag = \"<bt>\"") && file.contains("weight = 0.5"), "{file}");
+    place.done("train clean/mixed.toml --out again");
+    assert_eq!(place.weights("again/last"), place.weights("run/last"));
+    assert!(place.failed("prepare mixed.toml --out clean").contains("exists already"));
+}
+
+#[test]
+fn a_model_is_trained_on_with_parts_of_it_frozen() {
+    let place = Place::new();
+    place.done("train toy.toml --out first --set training.updates=2");
+    let on = "--set init.dir=first/last --set training.freeze=[\"encoder.*\"]";
+    let said = place.done(&format!("train toy.toml --out second {on}"));
+    assert!(said.contains(" frozen · vocabulary "), "{said}");
+    let said = place.failed("train toy.toml --out third --set training.freeze=[\"encodr.*\"]");
+    assert!(said.contains("no parameter matches `encodr.*`, the nearest one is `enc"), "{said}");
+    let said =
+        place.failed("train toy.toml --out third --set init.dir=first/last --set model.rnn.dim=10");
+    assert!(said.contains("cannot start from first/last"), "{said}");
+    assert!(!place.path("third").exists());
+}
+
+#[test]
 fn a_corpus_of_which_nothing_is_left_is_an_error() {
     let place = Place::counting();
     place.write("train.en", "a\nb\n");

@@ -124,9 +124,13 @@ mod tests {
         for text in ["none", "average:1", "gnmt:0.6"] {
             assert_eq!(text.parse::<LengthPenalty>().unwrap().to_string(), text);
         }
-        for text in ["", "None", "average", "average:-1", "gnmt:x", "none:1", "mean:1"] {
+        for text in ["", "None", "average", "none:1", "mean:1"] {
             let message = text.parse::<LengthPenalty>().unwrap_err();
-            assert!(message.contains("expected") || message.contains("got"), "{message}");
+            assert_eq!(message, format!("expected none, average:ALPHA or gnmt:ALPHA, got {text}"));
+        }
+        for (text, found) in [("average:-1", "-1"), ("gnmt:x", "x")] {
+            let message = text.parse::<LengthPenalty>().unwrap_err();
+            assert_eq!(message, format!("found {found}, allowed is 0 or a finite number above it"));
         }
     }
 }
