@@ -16,6 +16,7 @@ use translate::{
 };
 
 use crate::{
+    attended::AttendedArgs,
     cli::Session,
     console::{Hint, Misuse},
     input::{READ_AHEAD, stream_lines, stream_pairs},
@@ -56,6 +57,9 @@ pub(crate) struct Align {
 
     #[command(flatten)]
     search: Search,
+
+    #[command(flatten)]
+    attended: AttendedArgs,
 
     /// Align the tokens of the model instead of words
     #[arg(long, help_heading = "Alignment")]
@@ -138,7 +142,7 @@ impl Align {
 
     /// The model, which searches and shows alignments as the options say.
     fn translator(&self, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
-        let mut translator = load::translator(&self.model, session)?;
+        let mut translator = load::attending(&self.model, self.attended, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = NonZeroUsize::MIN;
         let level = if self.subwords { Level::Subwords } else { Level::Words };

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
-use model::{Model, Ready};
+use model::{Attended, Model, Ready};
 use text::Tokenizers;
-use translate::{SearchConfig, Translator};
+use translate::{SearchConfig, Translator, translator::check_tokenizers};
 
 use crate::{
     cli::Session,
@@ -14,10 +14,22 @@ use crate::{
 
 /// Loads the model in `dir` with its tokenizers and search settings.
 pub(crate) fn translator(dir: &Path, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
+    attending(dir, Attended::default(), session)
+}
+
+/// [`translator`], with alignments read from this attention.
+pub(crate) fn attending(
+    dir: &Path,
+    attended: impl Into<Attended>,
+    session: &Session<'_>,
+) -> anyhow::Result<Translator<Ready>> {
     let load = || {
         let model = Model::open(dir, &session.device)?;
         let tokenizers = Tokenizers::open(dir)?;
-        let translator = Translator::of(&model, tokenizers, SearchConfig::open(dir)?)?;
+        check_tokenizers(&model, &tokenizers)?;
+        let mut ready = model.ready()?;
+        ready.attend(attended.into())?;
+        let translator = Translator::new(ready, tokenizers, SearchConfig::open(dir)?)?;
         anyhow::Ok((model, translator))
     };
     let (model, translator) = load()

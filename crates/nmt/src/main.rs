@@ -1,6 +1,7 @@
 //! The command line of `nmt`: parse, run, exit code.
 
 mod align;
+mod attended;
 mod average;
 mod cli;
 mod completions;

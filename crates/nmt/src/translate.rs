@@ -13,6 +13,7 @@ use serde::Serialize;
 use translate::Translation;
 
 use crate::{
+    attended::AttendedArgs,
     cli::Session,
     console::{Hint, grouped},
     input::{READ_AHEAD, stream_lines},
@@ -44,6 +45,9 @@ pub(crate) struct Translate {
 
     #[command(flatten)]
     search: Search,
+
+    #[command(flatten)]
+    attended: AttendedArgs,
 
     /// Write to FILE [default: standard output]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -91,7 +95,7 @@ struct Record<'a> {
 impl Translate {
     /// Translates a file, a stream, or what is typed.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
-        let mut translator = load::translator(&self.model, session)?;
+        let mut translator = load::attending(&self.model, self.attended, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = self.nbest;
         let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
