@@ -143,10 +143,12 @@ class Trainer:
         return total / sum(batch.tgt_tokens for batch in made)
 
 
-def allocator():
-    """What serves memory, as far as the libraries in this process tell."""
-    loaded = Path("/proc/self/maps").read_text() if Path("/proc/self/maps").exists() else ""
-    return next((name for name in ("tcmalloc", "jemalloc", "mimalloc") if name in loaded), "system")
+def preloaded():
+    """What this process was started with, as far as the libraries in it tell."""
+    maps = Path("/proc/self/maps")
+    loaded = maps.read_text() if maps.exists() else ""
+    known = {"tcmalloc": "tcmalloc", "jemalloc": "jemalloc", "/mkl.so": "MKL's path for Intel's"}
+    return [name for part, name in known.items() if part in loaded] or ["system allocator"]
 
 
 def peak_gib():
@@ -168,7 +170,7 @@ def measure(args, corpus):
     tokens = sum(trainer.update(next(makes), 1e-3)[0] for _ in range(args.updates))
     return {
         "shape": args.shape, "precision": args.precision, "threads": torch.get_num_threads(),
-        "attention": args.attention, "rows": args.rows, "allocator": allocator(),
+        "attention": args.attention, "rows": args.rows, "preloaded": preloaded(),
         "torch": torch.__version__, "tokens": tokens,
         "per_second": round(tokens / trainer.wall, 1),
         "per_processor_second": round(tokens / trainer.processor, 1),
@@ -179,7 +181,7 @@ def measure(args, corpus):
 def show(result):
     how = "" if result["shape"] == "R" else f", {result['attention']} attention, {result['rows']} rows"
     return (f"PyTorch {result['torch']}, {result['shape']}, {result['precision']}, "
-            f"{result['threads']} threads, {result['allocator']} allocator{how}: "
+            f"{result['threads']} threads, {', '.join(result['preloaded'])}{how}: "
             f"{result['per_second']:.0f} target tokens/s ({result['per_processor_second']:.0f} per "
             f"processor second), peak memory {result['peak_gib']:.2f} GiB")
 
@@ -227,7 +229,7 @@ def train(args, corpus):
     for score in args.train_to:
         print(f"BLEU {score}: {reached.get(score, 'not reached in')} processor seconds")
     print(f"{args.test}, beam {args.beam}, {signature}, torch {torch.__version__}, "
-          f"{args.precision}, {allocator()} allocator, peak memory {peak_gib():.2f} GiB")
+          f"{args.precision}, {', '.join(preloaded())}, peak memory {peak_gib():.2f} GiB")
 
 
 def main(arguments):
