@@ -105,11 +105,11 @@ class Corpus:
         return self.tgt_tokenizer.decode(ids)
 
     def ids(self, files):
-        sides = [("src", self.src_tokenizer), ("tgt", self.tgt_tokenizer)]
-        return [
-            [e.ids for e in tokenizer.encode_batch(self.lines(files[side]), add_special_tokens=False)]
-            for side, tokenizer in sides
-        ]
+        result = []
+        for side, tokenizer in [("src", self.src_tokenizer), ("tgt", self.tgt_tokenizer)]:
+            encoded = tokenizer.encode_batch(self.lines(files[side]), add_special_tokens=False)
+            result.append([encoding.ids for encoding in encoded])
+        return result
 
     def lines(self, path):
         lines = Path(path).read_text().split("\n")[:-1]

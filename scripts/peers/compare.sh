@@ -22,7 +22,8 @@ threads=${THREADS:-1}
 cores=${CORES:-0}
 python=$("$here/setup.sh")
 home=$(realpath "${PEERS_HOME:-target/peers}")
-tcmalloc=${TCMALLOC:-$(find /usr/lib /usr/lib64 /usr/local/lib -name 'libtcmalloc_minimal.so.4' 2> /dev/null | head -n 1)}
+tcmalloc=${TCMALLOC:-$(find /usr/lib /usr/lib64 /usr/local/lib -name libtcmalloc_minimal.so.4 \
+    2> /dev/null | head -n 1)}
 lines=$(mktemp)
 trap 'rm -f "$lines"' EXIT
 
@@ -39,7 +40,8 @@ torch() {
     shift
     [ "$1" != R ] || attention=fused
     pinned "$preload" "$python" "$here/train_transformer.py" --shape "$1" --precision "$2" \
-        --threads "$threads" --updates "${UPDATES:-8}" --attention "$attention" | tee -a "$lines" >&2
+        --threads "$threads" --updates "${UPDATES:-8}" --attention "$attention" \
+        | tee -a "$lines" >&2
 }
 
 cargo bench --workspace --bench step --no-run >&2

@@ -1,5 +1,8 @@
-"""Beam search and BLEU, to see how good a peer's model is. Its time is never counted, so it is short
-rather than fast: every step runs the decoder over all that was written before."""
+"""Beam search and BLEU, to see how good a peer's model is.
+
+Its time is never counted, so it is short rather than fast: every step runs the decoder over all that
+was written before.
+"""
 import sacrebleu
 import torch
 

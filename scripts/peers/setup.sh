@@ -3,10 +3,10 @@
 #
 #   scripts/peers/setup.sh
 #
-# A virtual environment is made in $PEERS_HOME (target/peers unless set); needs Python 3.11 or newer.
-# On Linux the wheel of PyTorch brings its CUDA libraries along, some 5 GB, though only the processor
-# is used here. With $PEERS_PYTHON set to a Python that has all of requirements.txt, nothing is
-# installed.
+# A virtual environment is made in $PEERS_HOME (target/peers unless set); needs Python 3.11 or later.
+# On Linux the wheel of PyTorch brings its CUDA libraries along, some 5 GB, though only the
+# processor is used here. With $PEERS_PYTHON set to a Python that has all of requirements.txt,
+# nothing is installed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home=${PEERS_HOME:-$here/../../target/peers}
@@ -15,7 +15,10 @@ mkdir -p "$home"
 
 needed='import sys, numpy, sacrebleu, tokenizers, torch; assert sys.version_info >= (3, 11)'
 if ! "$python" -c "$needed" > /dev/null 2>&1; then
-    [ -z "${PEERS_PYTHON:-}" ] || { echo "$PEERS_PYTHON lacks something of requirements.txt" >&2; exit 1; }
+    if [ -n "${PEERS_PYTHON:-}" ]; then
+        echo "$PEERS_PYTHON lacks something of requirements.txt" >&2
+        exit 1
+    fi
     "${PYTHON:-python3}" -m venv "$home/venv" >&2
     "$python" -m pip install --quiet --requirement "$here/requirements.txt" >&2
 fi

@@ -1,15 +1,15 @@
 """Lines of `train_transformer.py` and of `cargo bench --bench step` → a table with ratios.
 
-Both print `WHAT: N target tokens/s (N per processor second), peak memory N GiB`, where WHAT names the
-shape (T, B, R) and the precision between commas. The last columns divide by PyTorch's best of the
+Both print `WHAT: N target tokens/s (N per processor second), peak memory N GiB`, where WHAT names
+the shape (T, B, R) and the precision between commas. The last columns divide by PyTorch's best of the
 shape in the same precision, and by its best in any.
 """
 import re
 import sys
 
 LINE = re.compile(
-    r"(?P<what>.*): (?P<wall>[\d.,]+) target tokens/s \((?P<processor>[\d.,]+) per processor second\)"
-    r"(, peak memory (?P<memory>[\d.]+) GiB)?")
+    r"(?P<what>.*): (?P<wall>[\d.,]+) target tokens/s "
+    r"\((?P<processor>[\d.,]+) per processor second\)(, peak memory (?P<memory>[\d.]+) GiB)?")
 
 
 def row(line):
@@ -25,7 +25,8 @@ def row(line):
         "precision": next((word for word in words if word in ("f32", "medium", "bf16")), "f32"),
         "theirs": words[0].startswith("PyTorch"),
         "what": ", ".join(word for word in words if word != shape),
-        "wall": number("wall"), "processor": number("processor"), "memory": found["memory"] or "–",
+        "wall": number("wall"), "processor": number("processor"),
+        "memory": found["memory"] or "–",
     }
 
 
@@ -41,9 +42,10 @@ def main():
           "| × PyTorch, same precision | × PyTorch, best |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for r in rows:
-        ratio = lambda base: f"{r['processor'] / base:.2f}" if base else "–"
-        print(f"| {r['shape']} | {r['what']} | {r['wall']:,.0f} | {r['processor']:,.0f} | {r['memory']} "
-              f"| {ratio(best(rows, r['shape'], r['precision']))} | {ratio(best(rows, r['shape']))} |")
+        bases = [best(rows, r["shape"], r["precision"]), best(rows, r["shape"])]
+        ratios = [f"{r['processor'] / base:.2f}" if base else "–" for base in bases]
+        rates = [f"{r['wall']:,.0f}", f"{r['processor']:,.0f}"]
+        print("|", " | ".join([r["shape"], r["what"], *rates, r["memory"], *ratios]), "|")
 
 
 if __name__ == "__main__":

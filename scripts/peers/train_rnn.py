@@ -21,8 +21,10 @@ class Luong(nn.Module):
         super().__init__()
         self.src = nn.Embedding(vocab, DIM, padding_idx=PAD)
         self.tgt = nn.Embedding(vocab, DIM, padding_idx=PAD)
-        self.encoder = nn.LSTM(DIM, DIM // 2, LAYERS, batch_first=True, bidirectional=True, dropout=DROPOUT)
-        self.cells = nn.ModuleList(nn.LSTMCell(DIM * (2 if layer == 0 else 1), DIM) for layer in range(LAYERS))
+        self.encoder = nn.LSTM(
+            DIM, DIM // 2, LAYERS, batch_first=True, bidirectional=True, dropout=DROPOUT)
+        self.cells = nn.ModuleList(
+            nn.LSTMCell(DIM * (2 if layer == 0 else 1), DIM) for layer in range(LAYERS))
         self.key = nn.Linear(DIM, DIM, bias=False)
         self.combine = nn.Linear(2 * DIM, DIM, bias=False)
         self.output = nn.Linear(DIM, vocab)

@@ -4,7 +4,8 @@
     B  Transformer, 6 + 6 layers, dim 512, feed-forward 2048, 8 heads, dropout 0.1
     R  LSTM 2 x 512, bidirectional, general attention, input feeding, dropout 0.3 (train_rnn.py)
 
-Label smoothing 0.1, Adam (0.9, 0.98), gradients clipped to a norm of 1, 4,096 target tokens a batch.
+Label smoothing 0.1, Adam (0.9, 0.98), gradients clipped to a norm of 1, 4,096 target tokens a
+batch.
 
 Without `--train-to`, times whole updates (batch, forward, backward, clipping, Adam) and prints real
 target tokens, EOS counted and padding not, per second of wall-clock and of processor time, and the
@@ -179,10 +180,11 @@ def measure(args, corpus):
 
 
 def show(result):
-    how = "" if result["shape"] == "R" else f", {result['attention']} attention, {result['rows']} rows"
-    return (f"PyTorch {result['torch']}, {result['shape']}, {result['precision']}, "
-            f"{result['threads']} threads, {', '.join(result['preloaded'])}{how}: "
-            f"{result['per_second']:.0f} target tokens/s ({result['per_processor_second']:.0f} per "
+    what = [f"PyTorch {result['torch']}", result["shape"], result["precision"],
+            f"{result['threads']} threads", *result["preloaded"]]
+    if result["shape"] != "R":
+        what += [f"{result['attention']} attention", f"{result['rows']} rows"]
+    return (f"{', '.join(what)}: {result['per_second']:.0f} target tokens/s ({result['per_processor_second']:.0f} per "
             f"processor second), peak memory {result['peak_gib']:.2f} GiB")
 
 

@@ -1,8 +1,8 @@
 """The Transformer of shapes T and B, as one would write it in PyTorch to train it fast on a CPU.
 
-Pre-norm, ReLU, sinusoidal positions, one table for all embeddings, dropout on embeddings and on what
-each sublayer adds. Query, key and value are one product. States are rows `[rows, dim]`: either all
-places of the padded batch, or only the real tokens, which are put in their places for attention.
+Pre-norm, ReLU, sinusoidal positions, one table for all embeddings, dropout on embeddings and on
+what each sublayer adds. Query, key and value are one product. States are rows `[rows, dim]`: either
+all places of the padded batch, or only the real tokens, which are put in their places for attention.
 """
 import math
 from dataclasses import dataclass
