@@ -1,8 +1,4 @@
-"""Beam search and BLEU, to see how good a peer's model is.
-
-Its time is never counted, so it is short rather than fast: every step runs the decoder over all that
-was written before.
-"""
+"""Beam search and BLEU, to see how good a peer's model is. Its time is never counted."""
 import sacrebleu
 import torch
 
@@ -25,15 +21,16 @@ def translate(network, sources, beam):
 
 
 def search(network, src, beam):
-    """One sentence is done when `beam` of its hypotheses have ended."""
+    """A sentence is done when `beam` of its hypotheses have ended and none that lives is better."""
     n = len(src)
-    memory = network.expand(network.encode(src), beam)
+    state = network.begin(src, beam)
     written = torch.full((n * beam, 1), BOS)
+    rows = torch.arange(n * beam)
     scores = torch.full((n, beam), float("-inf"))
     scores[:, 0] = 0.0  # all hypotheses are the same as yet: one is enough
     ended = [[] for _ in range(n)]  # (mean log-probability, ids)
     for step in range(1, MAX_FACTOR * src.size(1) + MAX_OFFSET + 1):
-        logits = network.logits(network.last(memory, written)).float()
+        logits = network.logits(network.step(state, written[:, -1], rows))
         total = scores[:, :, None] + logits.log_softmax(1).view(n, beam, -1)
         vocab = total.size(2)
         values, picked = total.flatten(1).topk(2 * beam, 1)  # at most `beam` of them end
@@ -44,13 +41,15 @@ def search(network, src, beam):
                 row, token = b * beam + i // vocab, i % vocab
                 if token != EOS and len(live) < beam:
                     live.append((value, row, token))
-                elif token == EOS and rank < beam and len(ended[b]) < beam:
+                elif token == EOS and rank < beam:
                     ended[b].append((value / step, written[row, 1:].tolist()))
             scores[b] = torch.tensor([value for value, _, _ in live])
             rows += [row for _, row, _ in live]
             tokens += [token for _, _, token in live]
-        if all(len(hypotheses) >= beam for hypotheses in ended):
+        alive = (scores[:, 0] / step).tolist()
+        if all(len(e) >= beam and max(e)[0] >= a for e, a in zip(ended, alive)):
             break
+        rows = torch.tensor(rows)
         written = torch.cat((written[rows], torch.tensor(tokens)[:, None]), 1)
     cut = [(scores[b, 0].item() / step, written[b * beam, 1:].tolist()) for b in range(n)]
     return [max(hypotheses or [cut[b]])[1] for b, hypotheses in enumerate(ended)]

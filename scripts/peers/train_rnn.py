@@ -31,47 +31,53 @@ class Luong(nn.Module):
         self.drop = nn.Dropout(DROPOUT)
 
     def encode(self, src):
-        """States, keys, padding, and the last states of each layer."""
+        """States, keys and padding; and what the decoder starts from."""
         padding = src == PAD
         packed = nn.utils.rnn.pack_padded_sequence(
             self.drop(self.src(src)), (~padding).sum(1), batch_first=True, enforce_sorted=False)
         states, last = self.encoder(packed)
         states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
         join = lambda x: [torch.cat((x[2 * i], x[2 * i + 1]), 1) for i in range(LAYERS)]
-        return states, self.key(states), padding, *(join(x) for x in last)
+        start = *(join(x) for x in last), states.new_zeros(len(states), DIM)
+        return (states, self.key(states), padding), start
 
-    def decode(self, memory, tgt_in):
-        """Attentional states `[batch, tgt_len, dim]`."""
-        states, keys, padding, hidden, cell = memory
-        hidden, cell = list(hidden), list(cell)
-        embedded, fed, out = self.drop(self.tgt(tgt_in)), states.new_zeros(len(states), DIM), []
-        for t in range(tgt_in.size(1)):
-            x = torch.cat((embedded[:, t], fed), 1)
-            for i, step in enumerate(self.cells):
-                hidden[i], cell[i] = step(x, (hidden[i], cell[i]))
-                x = self.drop(hidden[i]) if i + 1 < LAYERS else hidden[i]
-            scores = torch.bmm(keys, x.unsqueeze(2)).squeeze(2).masked_fill(padding, float("-inf"))
-            context = torch.bmm(scores.softmax(1).unsqueeze(1).to(states.dtype), states).squeeze(1)
-            fed = self.drop(torch.tanh(self.combine(torch.cat((context, x), 1))))
-            out.append(fed)
-        return torch.stack(out, 1)
+    def advance(self, memory, last, embedded):
+        """One more token of each sentence: attentional states `[batch, dim]`, and what is next."""
+        states, keys, padding = memory
+        hidden, cell, fed = list(last[0]), list(last[1]), last[2]
+        x = torch.cat((embedded, fed), 1)
+        for i, step in enumerate(self.cells):
+            hidden[i], cell[i] = step(x, (hidden[i], cell[i]))
+            x = self.drop(hidden[i]) if i + 1 < LAYERS else hidden[i]
+        scores = torch.bmm(keys, x.unsqueeze(2)).squeeze(2).masked_fill(padding, float("-inf"))
+        context = torch.bmm(scores.softmax(1).unsqueeze(1).to(states.dtype), states).squeeze(1)
+        fed = self.drop(torch.tanh(self.combine(torch.cat((context, x), 1))))
+        return fed, (hidden, cell, fed)
 
     def logits(self, states):
         return self.output(states)
 
     def states(self, batch):
         """States of the real target tokens."""
-        states = self.decode(self.encode(batch.src), batch.tgt_in)
-        return states[batch.tgt_out != PAD]
+        memory, last = self.encode(batch.src)
+        embedded, out = self.drop(self.tgt(batch.tgt_in)), []
+        for t in range(batch.tgt_in.size(1)):
+            state, last = self.advance(memory, last, embedded[:, t])
+            out.append(state)
+        return torch.stack(out, 1)[batch.tgt_out != PAD]
 
-    def expand(self, memory, n):
-        """The memory of each sentence `n` times; for search."""
-        repeat = lambda x: x.repeat_interleave(n, 0)
-        return *map(repeat, memory[:3]), *([repeat(x) for x in layers] for layers in memory[3:])
+    def begin(self, src, beam):
+        """What search needs of `src`, for `beam` hypotheses of each sentence."""
+        memory, (hidden, cell, fed) = self.encode(src)
+        repeat = lambda tensors: [x.repeat_interleave(beam, 0) for x in tensors]
+        return [repeat(memory), (repeat(hidden), repeat(cell), *repeat([fed]))]
 
-    def last(self, memory, tgt_in):
-        """States of the last tokens `[batch, dim]`."""
-        return self.decode(memory, tgt_in)[:, -1]
+    def step(self, state, tokens, parents):
+        """States `[rows, dim]` after one more token; row `i` goes on from row `parents[i]`."""
+        memory, (hidden, cell, fed) = state
+        last = [x[parents] for x in hidden], [x[parents] for x in cell], fed[parents]
+        out, state[1] = self.advance(memory, last, self.tgt(tokens))
+        return out
 
 
 if __name__ == "__main__":

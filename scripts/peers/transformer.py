@@ -91,6 +91,16 @@ class Block(nn.Module):
             x = x + self.drop(self.cross_output(layout.pick(seen)))
         return x + self.drop(self.down(F.relu(self.up(self.norms[1](x)))))
 
+    def step(self, x, memory, written, mask, parents):
+        """One token of each hypothesis `[rows, 1, dim]`; also keys and values written by now."""
+        q, *new = self.input(self.norms[0](x)).chunk(3, 2)
+        if written is not None:
+            new = [torch.cat((old[parents], x), 1) for old, x in zip(written, new)]
+        x = x + self.output(attend(q, *new, self.heads, None, False, self.fused))
+        q = self.query(self.norms[2](x))
+        x = x + self.cross_output(attend(q, *memory, self.heads, mask, False, self.fused))
+        return x + self.down(F.relu(self.up(self.norms[1](x)))), new
+
 
 class Transformer(nn.Module):
     def __init__(self, vocab, dim, ffn_dim, heads, layers, dropout, fused, packed):
@@ -142,14 +152,20 @@ class Transformer(nn.Module):
         states, layout = self.decode(self.encode(batch.src), batch.tgt_in)
         return layout.only_real(states)
 
-    def expand(self, memory, n):
-        """The memory of each sentence `n` times; for search."""
-        rows, layout = memory
-        places = layout.place(rows).repeat_interleave(n, 0)
-        mask = None if layout.mask is None else layout.mask.repeat_interleave(n, 0)
-        return places.flatten(0, 1), Layout(places.shape[:2], mask)
+    def begin(self, src, beam):
+        """What search needs of `src`, for `beam` hypotheses of each sentence: the mask, and for each
+        layer the memory's keys and values and those of the tokens written."""
+        rows, layout = self.encode(src)
+        memory = layout.place(rows).repeat_interleave(beam, 0)
+        mask = None if layout.mask is None else layout.mask.repeat_interleave(beam, 0)
+        return mask, [[block.memory(memory).chunk(2, 2), None] for block in self.decoder]
 
-    def last(self, memory, tgt_in):
-        """States of the last tokens `[batch, dim]`; nothing is padded."""
-        states, layout = self.decode(memory, tgt_in)
-        return layout.place(states)[:, -1]
+    def step(self, state, tokens, parents):
+        """States `[rows, dim]` after one more token; row `i` goes on from row `parents[i]`."""
+        mask, layers = state
+        written = layers[0][1]
+        position = 0 if written is None else written[0].size(1)
+        x = self.embedding(tokens)[:, None] * math.sqrt(self.dim) + self.positions[position]
+        for block, layer in zip(self.decoder, layers):
+            x, layer[1] = block.step(x, *layer, mask, parents)
+        return self.decoder_norm(x)[:, 0]
