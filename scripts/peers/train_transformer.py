@@ -229,7 +229,8 @@ def train(args, corpus):
         lr = args.lr * min(step / args.warmup, math.sqrt(args.warmup / step))
         _, loss = trainer.update(lambda: batches.batch(chosen), lr)
     for score in args.train_to:
-        print(f"BLEU {score}: {reached.get(score, 'not reached in')} processor seconds")
+        when = f"{reached[score]} processor seconds" if score in reached else "not reached"
+        print(f"BLEU {score}: {when}")
     print(f"{args.test}, beam {args.beam}, {signature}, torch {torch.__version__}, "
           f"{args.precision}, {', '.join(preloaded())}, peak memory {peak_gib():.2f} GiB")
 
