@@ -1,91 +1,86 @@
 """Model R in a plain PyTorch loop, to stand beside `cargo bench --bench step`.
 
 Two LSTM layers of 512 units, bidirectional encoder, general attention, input feeding, embeddings
-of 512, a vocabulary of 8,000, label smoothing 0.1, dropout 0.3, Adam, gradient clipping; f32. The
-batch has the shape of the benchmark's: 256 sentences of 16 target tokens and 10 to 19 source
-tokens, EOS included. Prints target tokens per second of wall-clock and of processor time, and the
-peak memory.
+of 512, dropout 0.3 (Luong, Pham and Manning, 2015). The encoder is `nn.LSTM` over packed sequences;
+input feeding forces the decoder to be a loop over `nn.LSTMCell`. Run alone it is
 
-    OMP_NUM_THREADS=1 python scripts/peers/train_rnn.py [--updates 8]
+    python scripts/peers/train_transformer.py --shape R
 """
-import argparse
-import os
-import resource
-import time
+import sys
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-VOCAB, DIM, LAYERS, DROPOUT = 8000, 512, 2, 0.3
-SENTENCES, TGT_LEN = 256, 16
+from batches import PAD
+
+DIM, LAYERS, DROPOUT = 512, 2, 0.3
 
 
 class Luong(nn.Module):
-    def __init__(self):
+    def __init__(self, vocab):
         super().__init__()
-        self.src = nn.Embedding(VOCAB, DIM, padding_idx=0)
-        self.tgt = nn.Embedding(VOCAB, DIM, padding_idx=0)
-        self.encoder = nn.LSTM(DIM, DIM // 2, LAYERS, batch_first=True, bidirectional=True, dropout=DROPOUT)
-        self.cells = nn.ModuleList(nn.LSTMCell(DIM * (2 if layer == 0 else 1), DIM) for layer in range(LAYERS))
+        self.src = nn.Embedding(vocab, DIM, padding_idx=PAD)
+        self.tgt = nn.Embedding(vocab, DIM, padding_idx=PAD)
+        self.encoder = nn.LSTM(
+            DIM, DIM // 2, LAYERS, batch_first=True, bidirectional=True, dropout=DROPOUT)
+        self.cells = nn.ModuleList(
+            nn.LSTMCell(DIM * (2 if layer == 0 else 1), DIM) for layer in range(LAYERS))
         self.key = nn.Linear(DIM, DIM, bias=False)
         self.combine = nn.Linear(2 * DIM, DIM, bias=False)
-        self.output = nn.Linear(DIM, VOCAB)
+        self.output = nn.Linear(DIM, vocab)
         self.drop = nn.Dropout(DROPOUT)
 
-    def forward(self, src, lengths, tgt_in, tgt_out):
+    def encode(self, src):
+        """States, keys and padding; and what the decoder starts from."""
+        padding = src == PAD
         packed = nn.utils.rnn.pack_padded_sequence(
-            self.drop(self.src(src)), lengths, batch_first=True, enforce_sorted=False)
-        states, (hidden, cell) = self.encoder(packed)
+            self.drop(self.src(src)), (~padding).sum(1), batch_first=True, enforce_sorted=False)
+        states, last = self.encoder(packed)
         states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
         join = lambda x: [torch.cat((x[2 * i], x[2 * i + 1]), 1) for i in range(LAYERS)]
-        hidden, cell = join(hidden), join(cell)
-        keys, padding = self.key(states), src == 0
-        embedded, fed, out = self.drop(self.tgt(tgt_in)), states.new_zeros(len(src), DIM), []
-        for t in range(tgt_in.size(1)):
-            x = torch.cat((embedded[:, t], fed), 1)
-            for i, step in enumerate(self.cells):
-                hidden[i], cell[i] = step(x, (hidden[i], cell[i]))
-                x = self.drop(hidden[i]) if i + 1 < LAYERS else hidden[i]
-            scores = torch.bmm(keys, x.unsqueeze(2)).squeeze(2).masked_fill(padding, float("-inf"))
-            context = torch.bmm(scores.softmax(1).unsqueeze(1), states).squeeze(1)
-            fed = self.drop(torch.tanh(self.combine(torch.cat((context, x), 1))))
-            out.append(fed)
-        logits = self.output(torch.stack(out, 1).flatten(0, 1))
-        return F.cross_entropy(logits, tgt_out.flatten(), label_smoothing=0.1, reduction="sum")
+        start = *(join(x) for x in last), states.new_zeros(len(states), DIM)
+        return (states, self.key(states), padding), start
 
+    def advance(self, memory, last, embedded):
+        """One more token of each sentence: attentional states `[batch, dim]`, and what is next."""
+        states, keys, padding = memory
+        hidden, cell, fed = list(last[0]), list(last[1]), last[2]
+        x = torch.cat((embedded, fed), 1)
+        for i, step in enumerate(self.cells):
+            hidden[i], cell[i] = step(x, (hidden[i], cell[i]))
+            x = self.drop(hidden[i]) if i + 1 < LAYERS else hidden[i]
+        scores = torch.bmm(keys, x.unsqueeze(2)).squeeze(2).masked_fill(padding, float("-inf"))
+        context = torch.bmm(scores.softmax(1).unsqueeze(1).to(states.dtype), states).squeeze(1)
+        fed = self.drop(torch.tanh(self.combine(torch.cat((context, x), 1))))
+        return fed, (hidden, cell, fed)
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--updates", type=int, default=8)
-    updates = parser.parse_args().updates
-    torch.manual_seed(1)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    model = Luong()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
-    lengths = torch.tensor([10 + i % 10 for i in range(SENTENCES)])
-    src = torch.randint(4, VOCAB, (SENTENCES, int(lengths.max())))
-    src[torch.arange(src.size(1)) >= lengths[:, None]] = 0
-    tgt_out = torch.randint(4, VOCAB, (SENTENCES, TGT_LEN))
-    tgt_in = tgt_out.roll(1, 1)
-    tokens = tgt_out.numel()
+    def logits(self, states):
+        return self.output(states)
 
-    def update():
-        loss = model(src, lengths, tgt_in, tgt_out) / tokens
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+    def states(self, batch):
+        """States of the real target tokens."""
+        memory, last = self.encode(batch.src)
+        embedded, out = self.drop(self.tgt(batch.tgt_in)), []
+        for t in range(batch.tgt_in.size(1)):
+            state, last = self.advance(memory, last, embedded[:, t])
+            out.append(state)
+        return torch.stack(out, 1)[batch.tgt_out != PAD]
 
-    update()
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(updates):
-        update()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"PyTorch {torch.__version__}, R, {torch.get_num_threads()} threads: {updates * tokens / wall:.0f} target "
-          f"tokens/s ({updates * tokens / cpu:.0f} per processor second), peak memory {peak:.2f} GiB")
+    def begin(self, src, beam):
+        """What search needs of `src`, for `beam` hypotheses of each sentence."""
+        memory, (hidden, cell, fed) = self.encode(src)
+        repeat = lambda tensors: [x.repeat_interleave(beam, 0) for x in tensors]
+        return [repeat(memory), (repeat(hidden), repeat(cell), *repeat([fed]))]
+
+    def step(self, state, tokens, parents):
+        """States `[rows, dim]` after one more token; row `i` goes on from row `parents[i]`."""
+        memory, (hidden, cell, fed) = state
+        last = [x[parents] for x in hidden], [x[parents] for x in cell], fed[parents]
+        out, state[1] = self.advance(memory, last, self.tgt(tokens))
+        return out
 
 
 if __name__ == "__main__":
-    main()
+    from train_transformer import main
+
+    main(["--shape", "R", *sys.argv[1:]])
