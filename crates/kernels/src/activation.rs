@@ -122,7 +122,7 @@ pub fn gated_backward<T: Real>(
 
 fn check_gated<T>(x: &[T], width: usize, out: &[T]) {
     assert!(
-        x.len() == 2 * out.len() && out.len() % width.max(1) == 0,
+        x.len() == 2 * out.len() && out.len().is_multiple_of(width.max(1)),
         "gated rows of {width}: {} numbers become {}",
         x.len(),
         out.len()

@@ -47,7 +47,7 @@ impl<T> Lookup<'_, T> {
         let Self { ids, kept, dim, .. } = self;
         assert!(
             rows.len() == ids.len() * dim
-                && table.len() % (*dim).max(1) == 0
+                && table.len().is_multiple_of((*dim).max(1))
                 && kept.is_none_or(|kept| kept.len() == ids.len()),
             "{} ids for {} numbers in rows of {dim}",
             ids.len(),

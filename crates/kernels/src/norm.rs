@@ -97,7 +97,9 @@ pub fn forward<T: Real>(
 ) -> Statistics<T> {
     let dim = weight.len();
     assert!(
-        x.len() == out.len() && x.len() % dim.max(1) == 0 && bias.is_none_or(|b| b.len() == dim),
+        x.len() == out.len()
+            && x.len().is_multiple_of(dim.max(1))
+            && bias.is_none_or(|b| b.len() == dim),
         "rows of {dim}: {} numbers become {}",
         x.len(),
         out.len()
