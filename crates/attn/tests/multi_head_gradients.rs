@@ -78,15 +78,8 @@ fn plain<T: Real>(batch: &Batch<T>) -> Result<[Tensor; 3]> {
     };
     let query = Var::from_tensor(&tensor(&batch.queries, dim)?)?;
     let memory = Var::from_tensor(&tensor(&batch.memory, 2 * dim)?)?;
-    let (tgt, src) = (&batch.query_offsets, &batch.key_offsets);
-    let lengths = |offsets: &[usize]| -> Vec<usize> {
-        offsets.windows(2).map(|pair| pair[1] - pair[0]).collect()
-    };
-    let q = reference::pad(&query, tgt, batch.heads)?;
-    let k = reference::pad(&memory.narrow(1, 0, dim)?, src, batch.heads)?;
-    let v = reference::pad(&memory.narrow(1, dim, dim)?, src, batch.heads)?;
-    let mask = reference::mask(batch.visible, &lengths(tgt), &lengths(src), &Device::Cpu)?;
-    let out = reference::pack(&reference::attend(&q, &k, &v, &mask)?.context, tgt)?;
+    let (key, value) = (memory.narrow(1, 0, dim)?, memory.narrow(1, dim, dim)?);
+    let out = reference::forward(&batch.layer(), &query, &key, &value)?;
     let grads = (&out * tensor(&batch.probe, dim)?)?.sum_all()?.backward()?;
     let grad = |var: &Var| grads.get(var).cloned().ok_or("the graph is cut");
     Ok([out.detach(), grad(&query)?, grad(&memory)?])
@@ -107,6 +100,7 @@ fn long_sentences_in_blocks_agree_with_the_plain_definition() -> Result<()> {
     {
         let mut batch: Batch<f64> = Batch::new(2, 31, &[(211, 227), (19, 3), (1, 1)]);
         batch.visible = visible;
+        batch.dropout = Some(mask());
         let names = ["outputs", "gradient of queries", "gradient of keys and values"];
         for ((fused, plain), name) in fused(&batch)?.iter().zip(plain(&batch)?).zip(names) {
             let distance = distance(fused, &plain)?;
@@ -121,10 +115,12 @@ fn the_fused_form_errs_at_most_twice_as_much_as_the_plain_one() -> Result<()> {
     for visible in [Visible::ALL, Visible::PAST] {
         let mut single: Batch<f32> = Batch::new(4, 32, &[(61, 67), (17, 17)]);
         single.visible = visible;
+        single.dropout = Some(mask());
         // Inputs that single precision holds exactly, so that both precisions see the same.
         let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect();
         let mut exact: Batch<f64> = Batch::new(4, 32, &[(61, 67), (17, 17)]);
         exact.visible = visible;
+        exact.dropout = Some(mask());
         exact.queries = wide(&single.queries);
         exact.memory = wide(&single.memory);
         exact.probe = wide(&single.probe);

@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod loss;
 mod parameters;
+mod plain;
 mod ready;
 mod rnn;
 mod transformer;
@@ -270,6 +271,7 @@ impl Model {
     /// As [`Self::loss`].
     pub fn plain_loss(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
         let parameters = &self.parameters;
+        let batch = &*objective.rows(batch, self.special, mode)?;
         match &self.config {
             ModelConfig::Rnn(config) => {
                 rnn::Rnn { config, parameters }.plain_loss(batch, objective, mode)

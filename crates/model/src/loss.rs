@@ -4,10 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use kernels::cross_entropy::{RDrop, cross_entropy, r_drop};
+use kernels::cross_entropy::{
+    CrossEntropy, RDrop, cross_entropy, r_drop, r_drop_reference, reference,
+};
 use kernels::{Mode, Real};
 
 use crate::parameters::Parameters;
+use crate::plain::{Tensors, known};
 use crate::rnn::tables;
 use crate::{Batch, Loss, Objective, Result, Special, Tie};
 
@@ -44,15 +47,43 @@ impl Objective {
         let (_, _, output) = tables(tie);
         let (weight, bias) = (parameters.get(output), parameters.get("output.bias"));
         let smoothing = self.smoothing;
-        if self.doubles(mode) {
+        let loss = if self.doubles(mode) {
             let by = RDrop { alpha: self.r_drop, pairs: twins().into() };
-            let loss = r_drop::<T>(states, weight, bias, targets, smoothing, &by)?;
-            // Both passes see the same tokens, and count once.
-            let tokens = targets.len() / 2;
-            return Ok(Loss { objective: loss.objective, nats: loss.nats / 2.0, tokens });
-        }
-        let train = matches!(mode, Mode::Train(_));
-        let loss = cross_entropy::<T>(states, weight, bias, targets, smoothing, train)?;
-        Ok(Loss { objective: loss.objective, nats: loss.nats, tokens: targets.len() })
+            r_drop::<T>(states, weight, bias, targets, smoothing, &by)?
+        } else {
+            let train = matches!(mode, Mode::Train(_));
+            cross_entropy::<T>(states, weight, bias, targets, smoothing, train)?
+        };
+        Ok(self.count(loss, targets.len(), mode))
+    }
+
+    /// What [`Self::loss`] computes, in ordinary tensor operations, on any device.
+    pub(crate) fn plain_loss(
+        &self,
+        (tensors, tie): (&Tensors, Tie),
+        states: &Tensor,
+        targets: &[u32],
+        twins: impl FnOnce() -> Vec<[u32; 2]>,
+        mode: &Mode,
+    ) -> Result<Loss> {
+        let (_, _, output) = tables(tie);
+        let (weight, bias) = (tensors.get(output), tensors.get("output.bias"));
+        known("target", targets, weight)?;
+        let smoothing = self.smoothing;
+        let loss = if self.doubles(mode) {
+            let by = RDrop { alpha: self.r_drop, pairs: twins().into() };
+            r_drop_reference(states, weight, bias, targets, smoothing, &by)?
+        } else {
+            reference(states, weight, bias, targets, smoothing)?
+        };
+        Ok(self.count(loss, targets.len(), mode))
+    }
+
+    /// The loss of `rows` target rows. Both passes of a doubled batch see the same tokens, and
+    /// count once.
+    fn count(&self, loss: CrossEntropy, rows: usize, mode: &Mode) -> Loss {
+        let passes = if self.doubles(mode) { 2 } else { 1 };
+        let nats = loss.nats / passes as f64;
+        Loss { objective: loss.objective, nats, tokens: rows / passes }
     }
 }

@@ -171,10 +171,8 @@ impl Transformer<'_> {
         let memory = self.encode::<T>(&batch.src.sentences, mode)?;
         let source = (&memory, &batch.src.sentences.offsets);
         let states = self.decode::<T>(&batch.reads, source, mode)?; // [tgt rows, dim]
-        let half = batch.tgt_tokens() as u32 / 2;
-        let twins = || (0..half).map(|row| [row, half + row]).collect();
         let output = (self.parameters, self.config.tie);
-        objective.loss::<T>(output, &states, &batch.writes.ids, twins, mode)
+        objective.loss::<T>(output, &states, &batch.writes.ids, || twins(batch), mode)
     }
 
     /// Encoded sentences, `[src rows, dim]`.
@@ -369,6 +367,12 @@ impl Transformer<'_> {
 /// What embeddings are multiplied by: `√dim`.
 fn scale<T: Real>(dim: usize) -> T {
     T::of((dim as f64).sqrt())
+}
+
+/// The two rows of each target token of a batch that holds every pair twice, packed by sentence.
+fn twins(batch: &Batch) -> Vec<[u32; 2]> {
+    let half = batch.tgt_tokens() as u32 / 2;
+    (0..half).map(|row| [row, half + row]).collect()
 }
 
 /// The mask of a place in training, if it drops anything.

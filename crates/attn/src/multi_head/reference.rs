@@ -1,10 +1,41 @@
 //! What [`MultiHead`](super::MultiHead) computes, in ordinary tensor operations on padded batches,
 //! on any device.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use kernels::Real;
+use kernels::dropout::Mask;
 
-use super::Visible;
+use super::head::{mask_len, width};
+use super::{MultiHead, Visible, rotary};
 use crate::{Result, masked_softmax};
+
+/// What [`MultiHead::forward`] computes of `query` `[query rows, heads · head_dim]`, `key` and
+/// `value` `[key rows, heads · head_dim]`: `[query rows, heads · head_dim]`. Differentiable in all
+/// three.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn forward(
+    attention: &MultiHead,
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+) -> Result<Tensor> {
+    let MultiHead { heads, query_offsets, key_offsets, .. } = *attention;
+    let query = pad(query, query_offsets, heads)?; // [batch, heads, tgt_len, head_dim]
+    let (key, value) = (pad(key, key_offsets, heads)?, pad(value, key_offsets, heads)?);
+    let lengths = [lengths(query_offsets), lengths(key_offsets)];
+    let mask = mask(attention.visible, &lengths[0], &lengths[1], query.device())?;
+    let mut weights = weights(&query, &key, &mask)?; // [batch, heads, tgt_len, src_len]
+    if let Some(dropout) = attention.dropout {
+        let factors = match weights.dtype() {
+            DType::F64 => Tensor::new(factors::<f64>(attention, dropout), query.device()),
+            _ => Tensor::new(factors::<f32>(attention, dropout), query.device()),
+        };
+        weights = (&weights * factors?.reshape(weights.shape())?)?;
+    }
+    pack(&weights.matmul(&value)?, query_offsets)
+}
 
 /// What queries saw.
 #[derive(Clone, Debug)]
@@ -22,13 +53,61 @@ pub struct Attended {
 /// # Errors
 /// If the shapes do not fit.
 pub fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: &Tensor) -> Result<Attended> {
+    let weights = weights(query, key, mask)?; // [batch, heads, tgt_len, src_len]
+    let context = weights.matmul(value)?; // [batch, heads, tgt_len, head_dim]
+    Ok(Attended { context, weights })
+}
+
+/// The weights of [`attend`].
+fn weights(query: &Tensor, key: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let (_batch, _heads, _tgt_len, head_dim) = query.dims4()?;
     let scores = query.matmul(&key.t()?.contiguous()?)?; // [batch, heads, tgt_len, src_len]
     let scores = (scores / (head_dim as f64).sqrt())?;
     let mask = mask.unsqueeze(1)?.broadcast_as(scores.shape())?.contiguous()?;
-    let weights = masked_softmax(&scores, &mask)?;
-    let context = weights.matmul(value)?; // [batch, heads, tgt_len, head_dim]
-    Ok(Attended { context, weights })
+    masked_softmax(&scores, &mask)
+}
+
+/// What dropout multiplies weights with, `[batch, heads, tgt_len, src_len]`; of padding, zero.
+fn factors<T: Real>(attention: &MultiHead, dropout: &Mask) -> Vec<T> {
+    let (sentences, heads) = (attention.sentences(), attention.heads);
+    let of_head = |s: &super::Sentence| mask_len(s.queries.len(), s.keys.len());
+    let numbers = sentences.last().map_or(0, |last| last.mask_start + heads * of_head(last));
+    let mut drawn = vec![T::ONE; numbers];
+    dropout.apply(0, &mut drawn);
+
+    let (tgt_len, src_len) = (longest(attention.query_offsets), longest(attention.key_offsets));
+    let mut factors = vec![T::ZERO; sentences.len() * heads * tgt_len * src_len];
+    let padded = factors.chunks_exact_mut((tgt_len * src_len).max(1)).enumerate();
+    for (i, padded) in padded {
+        let (sentence, head) = (&sentences[i / heads], i % heads);
+        let (start, keys) = (sentence.mask_start + head * of_head(sentence), sentence.keys.len());
+        for row in 0..sentence.queries.len() {
+            let drawn = &drawn[start + row * width(keys)..][..keys];
+            padded[row * src_len..][..keys].copy_from_slice(drawn);
+        }
+    }
+    factors
+}
+
+/// What [`rotary::rotate`] computes forward of `rows` `[rows, heads · head_dim]` at `places`, one
+/// for each. Differentiable.
+///
+/// # Errors
+/// If the shapes do not fit, or a head has an odd number of columns.
+pub fn rotate(rows: &Tensor, heads: usize, places: &[u32]) -> Result<Tensor> {
+    let (n, dim) = rows.dims2()?;
+    let head_dim = dim / heads;
+    let half = head_dim / 2;
+    let turn = |i: usize| rotary::BASE.powf(-2.0 * i as f64 / head_dim as f64);
+    let angles = places.iter().flat_map(|&p| (0..half).map(move |i| f64::from(p) * turn(i)));
+    let angles = Tensor::from_iter(angles, &Device::Cpu)?.reshape((n, 1, half))?;
+    let like = |x: Tensor| x.to_dtype(rows.dtype())?.to_device(rows.device());
+    let (cos, sin) = (like(angles.cos()?)?, like(angles.sin()?)?);
+    let split = rows.reshape((n, heads, 2, half))?;
+    let (x, y) = (split.narrow(2, 0, 1)?.squeeze(2)?, split.narrow(2, 1, 1)?.squeeze(2)?); // [rows, heads, half]
+    let left = (x.broadcast_mul(&cos)? - y.broadcast_mul(&sin)?)?;
+    let right = (x.broadcast_mul(&sin)? + y.broadcast_mul(&cos)?)?;
+    Ok(Tensor::stack(&[left, right], 2)?.reshape((n, dim))?)
 }
 
 /// 1 where a query sees a key: `[batch, tgt_len, src_len]` for the longest sentence of either
@@ -60,13 +139,17 @@ pub fn mask(
 /// # Errors
 /// If the shapes do not fit.
 pub fn pad(rows: &Tensor, offsets: &[usize], heads: usize) -> Result<Tensor> {
-    let (_rows, dim) = rows.dims2()?;
-    let longest = offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-    let sentences = offsets.windows(2).map(|pair| {
-        let len = pair[1] - pair[0];
-        rows.narrow(0, pair[0], len)?.pad_with_zeros(0, 0, longest - len)
-    });
-    let padded = Tensor::stack(&sentences.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+    let (n, dim) = rows.dims2()?;
+    let longest = longest(offsets);
+    // What pads is one more row.
+    let padding = Tensor::zeros((1, dim), rows.dtype(), rows.device())?;
+    let rows = Tensor::cat(&[rows, &padding], 0)?;
+    let sentence = |pair: &[usize]| {
+        let (start, end) = (pair[0], pair[1]);
+        (start..start + longest).map(move |row| if row < end { row as u32 } else { n as u32 })
+    };
+    let places: Vec<u32> = offsets.windows(2).flat_map(sentence).collect();
+    let padded = rows.index_select(&Tensor::new(places, rows.device())?, 0)?;
     let split = padded.reshape((offsets.len() - 1, longest, heads, dim / heads))?;
     Ok(split.transpose(1, 2)?.contiguous()?)
 }
@@ -76,10 +159,18 @@ pub fn pad(rows: &Tensor, offsets: &[usize], heads: usize) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn pack(padded: &Tensor, offsets: &[usize]) -> Result<Tensor> {
-    let (_batch, heads, longest, head_dim) = padded.dims4()?;
+    let (batch, heads, longest, head_dim) = padded.dims4()?;
     let joined = padded.transpose(1, 2)?.contiguous()?;
-    let joined = joined.reshape(((), longest, heads * head_dim))?; // [batch, longest, dim]
-    let sentence = |(b, pair): (usize, &[usize])| joined.get(b)?.narrow(0, 0, pair[1] - pair[0]);
-    let rows = offsets.windows(2).enumerate().map(sentence);
-    Ok(Tensor::cat(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+    let joined = joined.reshape((batch * longest, heads * head_dim))?;
+    let sentence = |(b, len): (usize, usize)| (0..len).map(move |i| (b * longest + i) as u32);
+    let places: Vec<u32> = lengths(offsets).into_iter().enumerate().flat_map(sentence).collect();
+    Ok(joined.index_select(&Tensor::new(places, joined.device())?, 0)?)
+}
+
+fn lengths(offsets: &[usize]) -> Vec<usize> {
+    offsets.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+fn longest(offsets: &[usize]) -> usize {
+    lengths(offsets).into_iter().max().unwrap_or(0)
 }

@@ -15,7 +15,7 @@ use super::{Rows, RowsMut, check_heads, length};
 use crate::{Error, Result};
 
 /// `10000` of the paper's `θ_i`.
-const BASE: f64 = 10_000.0;
+pub(super) const BASE: f64 = 10_000.0;
 /// Rows that one thread takes at a time.
 const ROWS: usize = 256;
 

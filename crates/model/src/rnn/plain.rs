@@ -6,19 +6,17 @@
 //! whatever the configuration. Dropout draws the same masks as the fused path, on the CPU, so
 //! both train alike, number for number up to rounding.
 
-use std::collections::HashMap;
-
 use attn::{Attention, Mask, Memory, attentional_state};
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
+use candle_core::Tensor;
 use kernels::recurrent::{Cell, Direction, Steps, Weights, reference};
-use kernels::{Mode, cross_entropy, dropout};
+use kernels::{Mode, dropout};
 
 use super::decoder::{COMBINE, FEED, layer_name};
 use super::encoder::{self, Encoded};
 use super::{Rnn, site, tables};
 use crate::batch::SourceBatch;
 use crate::config::{Bridge, RnnConfig};
+use crate::plain::{Tensors, pick};
 use crate::{Batch, Error, Loss, Objective, Result};
 
 impl Rnn<'_> {
@@ -29,22 +27,19 @@ impl Rnn<'_> {
         objective: &Objective,
         mode: &Mode,
     ) -> Result<Loss> {
-        let network = Plain::new(self, mode);
-        let (_, _, output) = tables(self.config.tie);
-        let (weight, bias) = (network.get(output), network.get("output.bias"));
-        known("target", &batch.tgt_out, weight)?;
+        let tensors = Tensors::new(self.parameters, mode);
+        let network = Plain { config: self.config, mode, tensors };
         let states = network.decode(batch)?; // [tgt rows, dim]
-        let smoothing = objective.smoothing;
-        let loss = cross_entropy::reference(&states, weight, bias, &batch.tgt_out, smoothing)?;
-        Ok(Loss { objective: loss.objective, nats: loss.nats, tokens: batch.tgt_tokens() })
+        let output = (&network.tensors, self.config.tie);
+        objective.plain_loss(output, &states, &batch.tgt_out, || batch.twins(), mode)
     }
 }
 
-/// The network with its parameters as tensors: on the tape to train, off it otherwise.
+/// The network with its parameters as tensors.
 struct Plain<'a> {
     config: &'a RnnConfig,
     mode: &'a Mode,
-    tensors: HashMap<String, Tensor>,
+    tensors: Tensors,
 }
 
 /// What a decoder step hands on to the next.
@@ -72,17 +67,7 @@ struct Decoder<'a> {
     mask: Option<Tensor>,
 }
 
-impl<'a> Plain<'a> {
-    fn new(network: &Rnn<'a>, mode: &'a Mode) -> Self {
-        let tensor = |tensor: &Tensor| match mode {
-            Mode::Train(_) => tensor.clone(),
-            Mode::Eval => tensor.detach(),
-        };
-        let parameters = network.parameters.iter();
-        let tensors = parameters.map(|(name, var)| (name.into(), tensor(var))).collect();
-        Self { config: network.config, mode, tensors }
-    }
-
+impl Plain<'_> {
     /// The attentional states `h̃_t` of a batch, `[tgt rows, dim]`, packed as its target side.
     fn decode(&self, batch: &Batch) -> Result<Tensor> {
         let encoded = self.encode(&batch.src)?;
@@ -99,7 +84,7 @@ impl<'a> Plain<'a> {
     /// Encodes a batch of source sentences.
     fn encode(&self, src: &SourceBatch) -> Result<Encoded> {
         let (table, _, _) = tables(self.config.tie);
-        let embedded = self.embed(table, &src.ids, "source")?; // [src rows, embed_dim]
+        let embedded = self.tensors.embed(table, &src.ids, "source")?; // [src rows, embed_dim]
         let mut x = self.drop(embedded, &src.steps, site::SRC_EMBEDDING)?;
         let mut finals = Vec::new();
         for layer in 0..self.config.layers.get() {
@@ -142,14 +127,12 @@ impl<'a> Plain<'a> {
     fn decoder<'b>(&self, batch: &'b Batch) -> Result<Decoder<'b>> {
         let steps = &*batch.tgt_steps;
         let (_, table, _) = tables(self.config.tie);
-        let embedded = self.embed(table, &batch.tgt_in, "target")?; // [tgt rows, embed_dim]
+        let embedded = self.tensors.embed(table, &batch.tgt_in, "target")?; // [tgt rows, embed_dim]
         let (dim, layers) = (self.config.dim.get(), self.config.layers.get());
         let attention = match self.config.attends() {
             true => {
-                let vb =
-                    VarBuilder::from_tensors(self.tensors.clone(), self.dtype(), self.device());
-                let attention = &self.config.attention;
-                Some(Attention::new(attention, dim, dim, &vb.pp("attention"))?)
+                let parameters = self.tensors.builder().pp("attention");
+                Some(Attention::new(&self.config.attention, dim, dim, &parameters)?)
             }
             false => None,
         };
@@ -175,11 +158,11 @@ impl<'a> Plain<'a> {
         batch: &Batch,
     ) -> Result<State> {
         let shape = (batch.sentences(), self.config.dim.get());
-        let zeros = Tensor::zeros(shape, self.dtype(), self.device())?;
+        let zeros = Tensor::zeros(shape, self.tensors.dtype(), self.tensors.device())?;
         let memory = attention
             .map(|attention| {
                 let (states, lengths) = padded(&encoded.states, &batch.src, &batch.tgt_order)?;
-                let mask = Mask::from_lengths(&lengths, states.dim(1)?, self.device())?;
+                let mask = Mask::from_lengths(&lengths, states.dim(1)?, states.device())?;
                 Ok::<_, Error>(attention.memory(states, mask)?)
             })
             .transpose()?;
@@ -198,9 +181,8 @@ impl<'a> Plain<'a> {
                 Bridge::Zero => zeros.clone(),
                 Bridge::Copy => last,
                 Bridge::Dense => {
-                    let name = |part| format!("bridge.{layer}.{}.{part}", states[s]);
-                    let (weight, bias) = (self.get(&name("weight")), self.get(&name("bias")));
-                    last.matmul(&weight.t()?)?.broadcast_add(bias)?.tanh()?
+                    let prefix = format!("bridge.{layer}.{}", states[s]);
+                    self.tensors.affine(&prefix, &last)?.tanh()?
                 }
             })
         };
@@ -218,7 +200,7 @@ impl<'a> Plain<'a> {
             x = masked(x, decoder.layer_masks[layer].as_ref(), rows.start)?;
             let mut inputs = x.matmul(&weights.input.t()?)?.broadcast_add(&weights.bias)?; // [rows, gates · dim]
             if layer == 0 && self.config.input_feeding {
-                inputs = (inputs + state.attentional.matmul(&self.get(FEED).t()?)?)?;
+                inputs = (inputs + state.attentional.matmul(&self.tensors.get(FEED).t()?)?)?;
             }
             let before = &state.layers[layer];
             let after = reference::step(self.config.cell.into(), &inputs, before, weights)?;
@@ -228,17 +210,10 @@ impl<'a> Plain<'a> {
         }
         if let (Some(attention), Some(memory)) = (&decoder.attention, &state.memory) {
             let context = attention.forward(&x.unsqueeze(1)?, memory, t)?.context; // [rows, 1, dim]
-            x = attentional_state(&context.squeeze(1)?, &x, self.get(COMBINE))?; // [rows, dim]
+            x = attentional_state(&context.squeeze(1)?, &x, self.tensors.get(COMBINE))?; // [rows, dim]
         }
         state.attentional = masked(x, decoder.mask.as_ref(), rows.start)?;
         Ok(state)
-    }
-
-    /// Rows of a table by ids: `[ids.len(), embed_dim]`.
-    fn embed(&self, table: &str, ids: &[u32], side: &'static str) -> Result<Tensor> {
-        let table = self.get(table);
-        known(side, ids, table)?;
-        pick(table, ids)
     }
 
     /// Dropout of packed rows, as configured.
@@ -256,42 +231,23 @@ impl<'a> Plain<'a> {
             return Ok(None);
         }
         let mask = dropout::Mask::new(random.at(site), rate);
-        let mut values = vec![1f32; steps.rows() * dim];
-        if self.config.variational {
+        let parts: Vec<_> = match self.config.variational {
             // Every step has the first one's mask, as far as sentences are still running.
-            for t in 0..steps.len() {
-                let rows = steps.range(t);
-                mask.apply(0, &mut values[rows.start * dim..rows.end * dim]);
-            }
-        } else {
-            mask.apply(0, &mut values);
-        }
-        let mask = Tensor::from_vec(values, (steps.rows(), dim), self.device())?;
-        Ok(Some(mask.to_dtype(self.dtype())?))
+            true => (0..steps.len()).map(|t| steps.range(t)).collect(),
+            false => vec![0..steps.rows()],
+        };
+        Ok(Some(self.tensors.factors(&mask, &parts, dim)?))
     }
 
     /// The weights of a recurrent layer.
     fn weights(&self, prefix: &str) -> Weights {
-        let get = |part: &str| self.get(&format!("{prefix}.{part}")).clone();
+        let get = |part: &str| self.tensors.get(&format!("{prefix}.{part}")).clone();
         Weights {
             input: get("input"),
             hidden: get("hidden"),
             bias: get("bias"),
-            hidden_bias: self.tensors.get(&format!("{prefix}.hidden_bias")).cloned(),
+            hidden_bias: self.tensors.find(&format!("{prefix}.hidden_bias")).cloned(),
         }
-    }
-
-    /// A parameter that the configuration lists.
-    fn get(&self, name: &str) -> &Tensor {
-        &self.tensors[name]
-    }
-
-    fn dtype(&self) -> DType {
-        self.get("output.bias").dtype()
-    }
-
-    fn device(&self) -> &Device {
-        self.get("output.bias").device()
     }
 }
 
@@ -309,20 +265,6 @@ impl State {
             memory: self.memory.map(|memory| memory.first(n)).transpose()?,
         })
     }
-}
-
-/// Fails with the first id that a table `[vocab, ..]` has no row for. A device would not notice.
-fn known(side: &'static str, ids: &[u32], table: &Tensor) -> Result<()> {
-    let vocab = table.dim(0)?;
-    match ids.iter().find(|&&id| id as usize >= vocab) {
-        Some(&id) => Err(Error::UnknownId { side, id, vocab }),
-        None => Ok(()),
-    }
-}
-
-/// Rows of a matrix by their numbers.
-fn pick(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    Ok(x.index_select(&Tensor::new(rows, x.device())?, 0)?)
 }
 
 /// The row at which each sentence ends.

@@ -1,18 +1,253 @@
-//! The definition of the network in ordinary tensor operations, on any device.
+//! What the Transformer computes, in ordinary tensor operations: its definition, the test of the
+//! fused path, and the way on devices for which there is none.
+//!
+//! Rows stay packed; only attention pads them, through [`attn::multi_head::reference`]. Dropout
+//! draws the same masks as the fused path, on the CPU, so both train alike, number for number up
+//! to rounding.
 
-use kernels::Mode;
+use attn::multi_head::{MultiHead, Visible, reference};
+use candle_core::Tensor;
+use kernels::dropout::Mask;
+use kernels::{Mode, activation, norm, positions};
 
-use super::Transformer;
-use crate::{Batch, Error, Loss, Objective, Result};
+use super::{Stack, Transformer, mask, site, twins};
+use crate::batch::Sentences;
+use crate::config::{DropRate, NormPlace, Positions, TransformerConfig};
+use crate::plain::{Tensors, pick};
+use crate::rnn::tables;
+use crate::{Batch, Loss, Objective, Result};
 
 impl Transformer<'_> {
-    /// What [`Self::loss`](Transformer::loss) computes.
+    /// The loss of a batch by definition, on the device and in the type of the parameters.
     pub(crate) fn plain_loss(
         &self,
-        _batch: &Batch,
-        _objective: &Objective,
-        _mode: &Mode,
+        batch: &Batch,
+        objective: &Objective,
+        mode: &Mode,
     ) -> Result<Loss> {
-        Err(Error::Config("a Transformer trains on the CPU only".into()))
+        let network = Plain { of: *self, mode, tensors: Tensors::new(self.parameters, mode) };
+        let memory = network.encode(&batch.src.sentences)?;
+        let source = (&memory, &*batch.src.sentences.offsets);
+        let states = network.decode(&batch.reads, source)?; // [tgt rows, dim]
+        let output = (&network.tensors, self.config.tie);
+        objective.plain_loss(output, &states, &batch.writes.ids, || twins(batch), mode)
+    }
+}
+
+/// The network with its parameters as tensors.
+struct Plain<'a> {
+    of: Transformer<'a>,
+    mode: &'a Mode,
+    tensors: Tensors,
+}
+
+impl Plain<'_> {
+    fn config(&self) -> &TransformerConfig {
+        self.of.config
+    }
+
+    /// Encoded sentences, `[src rows, dim]`.
+    fn encode(&self, src: &Sentences) -> Result<Tensor> {
+        let stack = Stack::Encoder;
+        let mut x = self.embed(stack, src)?;
+        for l in 0..self.config().encoder_layers.get() {
+            if self.of.skips(stack, l, self.mode) {
+                x = self.leave_out(stack, l, x)?;
+                continue;
+            }
+            x = self.self_attention(stack, l, x, src)?;
+            x = self.feed_forward(stack, l, x)?;
+        }
+        self.close(stack, x)
+    }
+
+    /// What the output layer sees, `[tgt rows, dim]`. `source` are encoded sentences with their
+    /// offsets.
+    fn decode(&self, tgt: &Sentences, source: (&Tensor, &[usize])) -> Result<Tensor> {
+        let stack = Stack::Decoder;
+        let mut x = self.embed(stack, tgt)?;
+        for l in 0..self.config().decoder_layers.get() {
+            if self.of.skips(stack, l, self.mode) {
+                x = self.leave_out(stack, l, x)?;
+                continue;
+            }
+            x = self.self_attention(stack, l, x, tgt)?;
+            x = self.cross_attention(l, x, tgt, source)?;
+            x = self.feed_forward(stack, l, x)?;
+        }
+        self.close(stack, x)
+    }
+
+    /// Embedded words with their positions, `[rows, dim]`.
+    fn embed(&self, stack: Stack, sentences: &Sentences) -> Result<Tensor> {
+        self.of.check_length(sentences.longest())?;
+        let config = self.config();
+        let (src, tgt, _) = tables(config.tie);
+        let (table, side) = match stack {
+            Stack::Encoder => (src, "source"),
+            Stack::Decoder => (tgt, "target"),
+        };
+        let words = self.tensors.embed(table, &sentences.ids, side)?; // [rows, dim]
+        let mut x = (words * (config.dim.get() as f64).sqrt())?;
+        if let Some(words) = self.mask(config.word_dropout, stack.site() + site::WORDS) {
+            let kept = self.factors(&words, sentences.ids.len(), 1)?.gt(0f64)?; // [rows, 1]
+            x = x.broadcast_mul(&kept.to_dtype(x.dtype())?)?;
+        }
+        if let Some(table) = self.positions(stack, sentences.longest())? {
+            x = (x + pick(&table, &positions::places(&sentences.offsets))?)?;
+        }
+        self.drop(x, config.dropout, stack.site() + site::EMBEDDING)
+    }
+
+    /// What is added to the words at each position, `[at least len, dim]`.
+    fn positions(&self, stack: Stack, len: usize) -> Result<Option<Tensor>> {
+        let dim = self.config().dim.get();
+        Ok(match self.config().positions {
+            Positions::Sinusoidal => {
+                let table = positions::sinusoidal::<f64>(len, dim);
+                let table = Tensor::from_vec(table, (len, dim), &candle_core::Device::Cpu)?;
+                Some(table.to_dtype(self.tensors.dtype())?.to_device(self.tensors.device())?)
+            }
+            Positions::Learned => {
+                Some(self.tensors.get(&format!("{}.positions.weight", stack.name())).clone())
+            }
+            Positions::Rotary => None,
+        })
+    }
+
+    /// Attention of words to words of their own sentence.
+    fn self_attention(
+        &self,
+        stack: Stack,
+        layer: usize,
+        x: Tensor,
+        sentences: &Sentences,
+    ) -> Result<Tensor> {
+        let dim = self.config().dim.get();
+        let (site, offsets) = (stack.layer_site(layer), &*sentences.offsets);
+        let weights = self.mask(self.config().attention_dropout, site + site::ATTENTION_WEIGHTS);
+        let visible = self.of.visible(stack);
+        let attention = self.multi_head(offsets, offsets, visible, weights.as_ref());
+        let prefix = format!("{}.{layer}.attention", stack.name());
+        self.sublayer(&prefix, site + site::ATTENTION, x, |x| {
+            let projected = self.tensors.affine(&format!("{prefix}.input"), x)?; // [rows, 3 dim]
+            let part = |part: usize| projected.narrow(1, part * dim, dim);
+            let (mut query, mut key) = (part(0)?, part(1)?); // [rows, dim]
+            if self.config().positions == Positions::Rotary {
+                let places = positions::places(offsets);
+                query = reference::rotate(&query, attention.heads, &places)?;
+                key = reference::rotate(&key, attention.heads, &places)?;
+            }
+            let contexts = reference::forward(&attention, &query, &key, &part(2)?)?;
+            self.tensors.affine(&format!("{prefix}.output"), &contexts)
+        })
+    }
+
+    /// Attention of target words to source words.
+    fn cross_attention(
+        &self,
+        layer: usize,
+        x: Tensor,
+        tgt: &Sentences,
+        (memory, src_offsets): (&Tensor, &[usize]),
+    ) -> Result<Tensor> {
+        let dim = self.config().dim.get();
+        let site = Stack::Decoder.layer_site(layer);
+        let weights = self.mask(self.config().attention_dropout, site + site::CROSS_WEIGHTS);
+        let attention = self.multi_head(&tgt.offsets, src_offsets, Visible::ALL, weights.as_ref());
+        let prefix = format!("decoder.{layer}.cross");
+        self.sublayer(&prefix, site + site::CROSS, x, |x| {
+            let query = self.tensors.affine(&format!("{prefix}.query"), x)?; // [tgt rows, dim]
+            let both = self.tensors.affine(&format!("{prefix}.memory"), memory)?; // [src rows, 2 dim]
+            let (key, value) = (both.narrow(1, 0, dim)?, both.narrow(1, dim, dim)?);
+            let contexts = reference::forward(&attention, &query, &key, &value)?;
+            self.tensors.affine(&format!("{prefix}.output"), &contexts)
+        })
+    }
+
+    fn multi_head<'b>(
+        &self,
+        query_offsets: &'b [usize],
+        key_offsets: &'b [usize],
+        visible: Visible,
+        dropout: Option<&'b Mask>,
+    ) -> MultiHead<'b> {
+        let (heads, head_dim) = (self.config().heads.get(), self.config().head_dim());
+        MultiHead { heads, head_dim, query_offsets, key_offsets, visible, dropout }
+    }
+
+    /// The feed-forward network of a layer.
+    fn feed_forward(&self, stack: Stack, layer: usize, x: Tensor) -> Result<Tensor> {
+        let (config, site) = (self.config(), stack.layer_site(layer));
+        let prefix = format!("{}.{layer}.feed_forward", stack.name());
+        self.sublayer(&prefix, site + site::FEED_FORWARD, x, |x| {
+            let inner = self.tensors.affine(&format!("{prefix}.input"), x)?;
+            let inner = match config.gated {
+                true => activation::gated_reference(config.activation.into(), &inner)?,
+                false => activation::reference(config.activation.into(), &inner)?,
+            }; // [rows, ffn_dim]
+            let inner = self.drop(inner, config.activation_dropout, site + site::ACTIVATION)?;
+            self.tensors.affine(&format!("{prefix}.output"), &inner)
+        })
+    }
+
+    /// `x + dropout(body(norm(x)))`, or `norm(x + dropout(body(x)))`: `[rows, dim]`.
+    fn sublayer(
+        &self,
+        prefix: &str,
+        site: u32,
+        x: Tensor,
+        body: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let norm = format!("{prefix}.norm");
+        match self.config().norm_place {
+            NormPlace::Before => {
+                let out = body(&self.norm(&norm, &x)?)?;
+                Ok((x + self.drop(out, self.config().dropout, site)?)?)
+            }
+            NormPlace::After => {
+                let out = self.drop(body(&x)?, self.config().dropout, site)?;
+                self.norm(&norm, &(x + out)?)
+            }
+        }
+    }
+
+    fn norm(&self, prefix: &str, x: &Tensor) -> Result<Tensor> {
+        let weight = self.tensors.get(&format!("{prefix}.weight"));
+        let bias = self.tensors.find(&format!("{prefix}.bias"));
+        Ok(norm::reference(self.config().norm.into(), x, weight, bias)?)
+    }
+
+    /// The end of a stack: with norms before the sublayers, a last one.
+    fn close(&self, stack: Stack, x: Tensor) -> Result<Tensor> {
+        match self.config().norm_place {
+            NormPlace::Before => self.norm(&format!("{}.norm", stack.name()), &x),
+            NormPlace::After => Ok(x),
+        }
+    }
+
+    /// The input of a layer that is left out; a number of each of its parameters, times zero,
+    /// leaves them on the tape.
+    fn leave_out(&self, stack: Stack, layer: usize, mut x: Tensor) -> Result<Tensor> {
+        for parameter in self.tensors.under(&format!("{}.{layer}.", stack.name())) {
+            let zero = (parameter.flatten_all()?.narrow(0, 0, 1)? * 0.0)?; // [1]
+            x = x.broadcast_add(&zero)?;
+        }
+        Ok(x)
+    }
+
+    /// Dropout of `[rows, width]` at a place of the network.
+    fn drop(&self, x: Tensor, rate: DropRate, site: u32) -> Result<Tensor> {
+        let Some(mask) = self.mask(rate, site) else { return Ok(x) };
+        let (rows, width) = x.dims2()?;
+        Ok((x * self.factors(&mask, rows, width)?)?)
+    }
+
+    fn mask(&self, rate: DropRate, site: u32) -> Option<Mask> {
+        mask(rate, self.mode, site)
+    }
+
+    fn factors(&self, mask: &Mask, rows: usize, width: usize) -> Result<Tensor> {
+        self.tensors.factors(mask, std::slice::from_ref(&(0..rows)), width)
     }
 }

@@ -3,18 +3,19 @@
 //! Every row of a step is computed from its own sentence and prefix alone, in an order of
 //! summation that no other row changes: a hypothesis gets the same bits in any batch.
 
-use std::ops::Range;
+mod past;
+mod weights;
+
 use std::sync::Arc;
 
-use attn::multi_head::{self, Heads, Hypotheses, Keys, Rows, RowsMut, Segment, columns, rotary};
-use candle_core::Tensor;
+use attn::multi_head::{self, Heads, Hypotheses, Rows, RowsMut, Segment, columns, rotary};
 use kernels::activation;
 use kernels::embedding::Lookup;
-use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
-use kernels::recurrent::repeat_row;
-use kernels::{Mode, norm, positions, slices, storage};
+use kernels::{Mode, positions, slices, storage};
 use rayon::prelude::*;
 
+use self::past::{BLOCK, Block, Encoded, Layout, Memory};
+use self::weights::{Affine, Layer, Norm, Reader};
 use super::{Transformer, scale};
 use crate::batch::SourceBatch;
 use crate::config::{NormPlace, Positions, TransformerConfig};
@@ -49,64 +50,6 @@ pub(crate) struct Ready {
     output: Affine,
 }
 
-/// A packed linear layer.
-#[derive(Debug)]
-struct Affine {
-    weight: Packed<f32>,
-    bias: Vec<f32>,
-}
-
-impl Affine {
-    fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let (output, input) = weight.dims2()?;
-        let weight = storage::to_vec::<f32>(weight)?;
-        let weight = Packed::new(Matrix::new(&weight, output, input).t());
-        Ok(Self { weight, bias: storage::to_vec(bias)? })
-    }
-
-    /// `x` `[rows, input]` → `[rows, output]`.
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let (input, output) = (self.weight.rows(), self.weight.cols());
-        let rows = x.len() / input;
-        let mut out = vec![0.0; rows * output];
-        repeat_row(&self.bias, &mut out);
-        let c = MatrixMut::new(&mut out, rows, output);
-        matmul_packed(Matrix::new(x, rows, input), &self.weight, c, Target::Add);
-        out
-    }
-}
-
-/// A norm's parameters.
-#[derive(Debug)]
-struct Norm {
-    kind: norm::Norm,
-    weight: Vec<f32>,
-    bias: Option<Vec<f32>>,
-}
-
-impl Norm {
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; x.len()];
-        norm::forward(self.kind, x, &self.weight, self.bias.as_deref(), &mut out);
-        out
-    }
-}
-
-/// A decoder layer.
-#[derive(Debug)]
-struct Layer {
-    attention: Affine,
-    attention_out: Affine,
-    attention_norm: Norm,
-    query: Affine,
-    memory: Affine,
-    cross_out: Affine,
-    cross_norm: Norm,
-    inner: Affine,
-    outer: Affine,
-    feed_forward_norm: Norm,
-}
-
 /// Where a search stands: one row for each hypothesis.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
@@ -118,93 +61,6 @@ pub(crate) struct State {
     /// What each row has read, in blocks of [`BLOCK`] words that hypotheses of a common past
     /// share.
     past: Vec<Vec<Arc<Block>>>,
-}
-
-/// Words in a block of the past: what attention takes at a time.
-const BLOCK: usize = 16;
-
-/// Keys and values of some words, of all layers.
-#[derive(Clone, Debug)]
-struct Block {
-    /// How keys lie.
-    layout: Layout,
-    /// For each layer, `[dim, BLOCK]` or `[BLOCK, dim]`.
-    keys: Vec<f32>,
-    /// For each layer, `[BLOCK, dim]`.
-    values: Vec<f32>,
-}
-
-/// How the keys of a block lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Layout {
-    /// A column for each word: what attention to whole blocks wants.
-    Columns,
-    /// A row for each word: with a window, attention begins within a block.
-    Rows,
-}
-
-impl Block {
-    fn new(layout: Layout, layers: usize, dim: usize) -> Self {
-        let size = layers * dim * BLOCK;
-        Self { layout, keys: vec![0.0; size], values: vec![0.0; size] }
-    }
-
-    /// Writes a word at place `place` of a layer.
-    fn write(&mut self, layer: usize, place: usize, key: &[f32], value: &[f32]) {
-        let dim = key.len();
-        let start = layer * dim * BLOCK;
-        match self.layout {
-            Layout::Columns => {
-                for (column, key) in self.keys[start..].chunks_exact_mut(BLOCK).zip(key) {
-                    column[place] = *key;
-                }
-            }
-            Layout::Rows => self.keys[start + place * dim..][..dim].copy_from_slice(key),
-        }
-        self.values[start + place * dim..][..dim].copy_from_slice(value);
-    }
-
-    /// The words `words` of a layer; all from the first on if keys are columns.
-    fn segment(&self, layer: usize, words: Range<usize>, dim: usize) -> Segment<'_, f32> {
-        let layer = layer * dim * BLOCK..(layer + 1) * dim * BLOCK;
-        let (keys, values) = (&self.keys[layer.clone()], &self.values[layer]);
-        let keys = match self.layout {
-            Layout::Columns => Keys::Columns(Rows::new(keys, BLOCK)),
-            Layout::Rows => Keys::Rows(Rows::new(&keys[words.start * dim..], dim)),
-        };
-        Segment { keys, values: Rows::new(&values[words.start * dim..], dim), len: words.len() }
-    }
-}
-
-/// Encoded sentences as the layers of the decoder attend to them.
-#[derive(Debug)]
-struct Encoded {
-    /// For each layer.
-    layers: Vec<Memory>,
-    offsets: Arc<[usize]>,
-}
-
-/// Keys and values of encoded sentences for one layer.
-#[derive(Debug)]
-struct Memory {
-    /// For each sentence, as [`columns`] makes them.
-    keys: Vec<Vec<f32>>,
-    /// Keys and values side by side, `[src rows, 2 dim]`.
-    both: Vec<f32>,
-}
-
-impl Encoded {
-    /// What a sentence's hypotheses see in a layer.
-    fn segment(&self, layer: usize, sentence: usize, dim: usize) -> Segment<'_, f32> {
-        let (start, end) = (self.offsets[sentence], self.offsets[sentence + 1]);
-        let memory = &self.layers[layer];
-        let len = end - start;
-        Segment {
-            keys: Keys::Columns(Rows::new(&memory.keys[sentence], len.next_multiple_of(BLOCK))),
-            values: Rows::columns(&memory.both[start * 2 * dim..], 2 * dim, dim),
-            len,
-        }
-    }
 }
 
 impl Ready {
@@ -472,41 +328,5 @@ impl EncoderDecoder for Ready {
         state.past = rows.iter().map(|&row| state.past[row].clone()).collect();
         state.sentences = rows.iter().map(|&row| state.sentences[row]).collect();
         Ok(())
-    }
-}
-
-/// Packs the parameters of a decoder.
-struct Reader<'a> {
-    config: &'a TransformerConfig,
-    parameters: &'a Parameters,
-}
-
-impl Reader<'_> {
-    fn affine(&self, prefix: &str) -> Result<Affine> {
-        let get = |part: &str| self.parameters.get(&format!("{prefix}.{part}"));
-        Affine::new(get("weight"), get("bias"))
-    }
-
-    fn norm(&self, prefix: &str) -> Result<Norm> {
-        let weight = storage::to_vec(self.parameters.get(&format!("{prefix}.weight")))?;
-        let bias = self.parameters.find(&format!("{prefix}.bias"));
-        let bias = bias.map(|bias| storage::to_vec(bias)).transpose()?;
-        Ok(Norm { kind: self.config.norm.into(), weight, bias })
-    }
-
-    fn layer(&self, layer: usize) -> Result<Layer> {
-        let name = |part: &str| format!("decoder.{layer}.{part}");
-        Ok(Layer {
-            attention: self.affine(&name("attention.input"))?,
-            attention_out: self.affine(&name("attention.output"))?,
-            attention_norm: self.norm(&name("attention.norm"))?,
-            query: self.affine(&name("cross.query"))?,
-            memory: self.affine(&name("cross.memory"))?,
-            cross_out: self.affine(&name("cross.output"))?,
-            cross_norm: self.norm(&name("cross.norm"))?,
-            inner: self.affine(&name("feed_forward.input"))?,
-            outer: self.affine(&name("feed_forward.output"))?,
-            feed_forward_norm: self.norm(&name("feed_forward.norm"))?,
-        })
     }
 }
