@@ -171,7 +171,8 @@ fn frozen_parameters_keep_their_bits_and_have_no_state() -> Result<(), Anything>
     let state = tensors(&whole.join("last/optimizer.safetensors"));
     for name in after.keys() {
         assert_eq!(after[name] == before[name], frozen(name), "{name}");
-        assert_eq!(after[name] == initial[name], frozen(name), "{name}");
+        let moved = after[name].iter().zip(&initial[name]).any(|(a, b)| (a - b).abs() > 1e-20);
+        assert_eq!(moved, !frozen(name), "{name}");
         assert_eq!(state.contains_key(&format!("{name}.mean")), !frozen(name), "{name}");
     }
     Ok(())
@@ -192,7 +193,7 @@ fn the_norm_is_that_of_what_is_trained() -> Result<(), Anything> {
         (found.unwrap(), started(&events).parameters, started(&events).frozen)
     };
     let all = norm("");
-    let encoder = norm("'decoder.*', 'output.*', 'bridge.*', 'attention.*'");
+    let encoder = norm("'decoder.*', 'output.*', 'attention.*'");
     let rest = norm("'encoder.*'");
     assert!(encoder.0 > 0.0 && rest.0 > 0.0);
     // Sums of squares in 32 bits.
@@ -252,7 +253,7 @@ fn a_model_is_not_trained_on_with_other_tokenizers() -> Result<(), Anything> {
     let short = ["training.updates=1", "training.average=0"];
     let (dir, first) = toy(&short);
     run(&first, &dir.path().join("first"), Start::New, None).0?;
-    let (other, second) = toy(&[&short[..], &["tokenizer.vocab=280"]].concat());
+    let (other, second) = toy(&[&short[..], &["tokenizer.vocab=262"]].concat());
     run(&second, &other.path().join("second"), Start::New, None).0?;
     let (_data, mut experiment) = toy(&short);
     let dirs = [dir.path().join("first/last"), other.path().join("second/last")];

@@ -49,7 +49,7 @@ pub(super) fn check(patterns: &[Pattern], names: &[&str]) -> Result<(), String> 
     let Some(pattern) = patterns.iter().find(useless) else {
         return Ok(());
     };
-    let alike = |name: &&&str| strsim::normalized_damerau_levenshtein(&pattern.0, name);
+    let alike = |name: &&&str| strsim::jaro_winkler(&pattern.0, name);
     let nearest = names.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
     let hint = nearest.map_or(String::new(), |name| format!(", the nearest one is `{name}`"));
     Err(format!("no parameter matches `{pattern}`{hint}"))

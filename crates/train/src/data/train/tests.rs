@@ -95,12 +95,13 @@ fn epoch(train: &mut Train, seed: u64, number: u64) -> Vec<(Vec<u32>, Vec<u32>)>
 fn any_cut_spells_the_text_and_tags_stand_in_front_of_their_sources() {
     for sampling in [[None, None], [DROPOUT, None], [Some(Sampling::Exponent(0.1)); 2]] {
         let (tokenizers, mut train) = train(sampling, 99, 1.0);
+        let tag = train.corpora[1].tag.unwrap();
         let pairs = pairs(100);
         for ((src, tgt), (pair, i)) in epoch(&mut train, 1, 1).iter().zip(pairs.iter().zip(0..)) {
             assert_eq!(tokenizers.src.decode(src).unwrap(), pair.src);
             assert_eq!(tokenizers.tgt.decode(tgt).unwrap(), pair.tgt);
-            assert_eq!(src[0] == 290, i >= 60, "{src:?}");
-            assert!(!tgt.contains(&290));
+            assert_eq!(src[0] == tag, i >= 60, "{src:?}");
+            assert!(!tgt.contains(&tag));
         }
         assert_eq!(train.sizes().collect::<Vec<_>>(), [(60, 60), (40, 40)]);
     }
@@ -158,4 +159,42 @@ fn the_fingerprint_is_that_of_the_usual_cut_and_knows_weights() {
     assert_eq!(usual.tgt_tokens(), drawn.tgt_tokens());
     let (_, weighted) = train([None, None], 99, 0.5);
     assert_ne!(hash(&usual), hash(&weighted));
+}
+
+#[test]
+fn zz_timing() {
+    let dir = std::path::Path::new("/work/shared/data/multi30k");
+    let find = |ext: &str| text::Lines::open(&dir.join(format!("train.{ext}.gz"))).unwrap().map(Result::unwrap).collect::<Vec<String>>();
+    let (en, de) = (find("en"), find("de"));
+    for (kind, how) in [
+        (TokenizerKind::Bpe, Sampling::Dropout(0.1)),
+        (TokenizerKind::Unigram, Sampling::Exponent(0.2)),
+    ] {
+        let config = TokenizerConfig { kind, vocab: 8000, joint: true };
+        let tokenizers =
+            Tokenizers::train(&config, en.iter().cloned(), de.iter().cloned()).unwrap();
+        let pairs: Vec<Pair> = en
+            .iter()
+            .zip(&de)
+            .map(|(s, t)| Pair { src: s.clone(), tgt: t.clone(), line: 1 })
+            .collect();
+        let mut train =
+            Train::new(&tokenizers, [(1.0, None)].into_iter(), [Some(how); 2], 100).unwrap();
+        let start = std::time::Instant::now();
+        train.extend(0, &pairs, &tokenizers).unwrap();
+        eprintln!("{kind:?} load {:?}", start.elapsed());
+        for threads in [1, 2] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let start = std::time::Instant::now();
+            pool.install(|| train.begin(1, threads as u64));
+            let tokens: usize = (0..train.epoch.pairs.len()).map(|i| train.get(i).1.len()).sum();
+            eprintln!(
+                "{kind:?} {threads} threads: epoch {:?}, {} pairs {} usual {}",
+                start.elapsed(),
+                train.epoch.pairs.len(),
+                tokens,
+                train.tgt_tokens()
+            );
+        }
+    }
 }
