@@ -101,17 +101,19 @@ fn tensor(shape: (usize, usize)) -> Tensor {
     Tensor::from_vec(random::<f32>(shape.0 * shape.1), shape, &Device::Cpu).expect("a tensor")
 }
 
-/// The best of nine rounds of at least 20 ms, in seconds a run.
+/// Seconds a run: the best of many rounds of about 2 ms, so short that some are undisturbed even
+/// on a machine that does other things.
 fn seconds(mut run: impl FnMut()) -> f64 {
     run();
     let start = Instant::now();
     run();
-    let rounds = (0.02 / start.elapsed().as_secs_f64()).ceil().max(1.0) as u32;
-    (0..9)
-        .map(|_| {
-            let start = Instant::now();
-            (0..rounds).for_each(|_| run());
-            start.elapsed().as_secs_f64() / f64::from(rounds)
-        })
-        .fold(f64::INFINITY, f64::min)
+    let runs = (0.002 / start.elapsed().as_secs_f64()).ceil().max(1.0) as u32;
+    let start = Instant::now();
+    let mut best = f64::INFINITY;
+    while start.elapsed().as_secs_f64() < 0.25 {
+        let start = Instant::now();
+        (0..runs).for_each(|_| run());
+        best = best.min(start.elapsed().as_secs_f64() / f64::from(runs));
+    }
+    best
 }

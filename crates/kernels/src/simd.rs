@@ -44,6 +44,31 @@ pub(crate) fn best() -> Level {
     Level::Portable
 }
 
+/// Bytes that a processor fetches at once.
+pub(crate) const LINE: usize = 64;
+
+/// Asks for what is at `place`, wherever that is, to be brought near: a hint.
+pub(crate) fn fetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: the hint does nothing that can be observed, for any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) }
+    }
+    let _ = place;
+}
+
+/// As [`fetch`], for what will be written.
+pub(crate) fn fetch_to_write<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: as in `fetch`.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(place.cast()) }
+    }
+    let _ = place;
+}
+
 /// Defines a function over [`Real`](crate::Real) numbers whose body is compiled once for each
 /// [`Level`] and entered through the best of them.
 ///

@@ -10,6 +10,7 @@ use anyhow::ensure;
 use attn::{AttentionConfig, Inputs, Places, Row};
 use candle_core::{Device, Tensor};
 use kernels::{
+    Mixed, Real,
     cross_entropy::cross_entropy,
     gradient::{largest_error, wave},
     matmul::{Matrix, MatrixMut, Target, matmul},
@@ -53,7 +54,9 @@ impl Doctor {
         writeln!(out, "memory     {}", memory().unwrap_or_else(|| "unknown".into()))?;
         writeln!(out, "cuda       {}", cuda())?;
         writeln!(out, "terminal   {}", terminal(session))?;
-        writeln!(out, "speed      {:.0} GFLOP/s, f32 matrix product of {SIZE} × {SIZE}", speed())?;
+        let (plain, mixed) = (speed::<f32>(), speed::<Mixed>());
+        writeln!(out, "speed      {plain:.0} GFLOP/s, f32 matrix product of {SIZE} × {SIZE}")?;
+        writeln!(out, "           {mixed:.0} GFLOP/s in mixed precision, the factors in bfloat16")?;
         let mut wrong = Vec::new();
         for (name, error) in gradients()? {
             let verdict = if error < TOLERANCE { "right" } else { "WRONG" };
@@ -134,9 +137,9 @@ fn terminal(session: &Session<'_>) -> String {
 }
 
 /// Billions of operations a second in matrix products.
-fn speed() -> f64 {
-    let values = vec![0.5f32; SIZE * SIZE];
-    let mut product = vec![0f32; SIZE * SIZE];
+fn speed<T: Real>() -> f64 {
+    let values = vec![T::of(0.5); SIZE * SIZE];
+    let mut product = vec![T::ZERO; SIZE * SIZE];
     let mut multiply = || {
         let operand = || Matrix::new(&values, SIZE, SIZE);
         matmul(operand(), operand(), MatrixMut::new(&mut product, SIZE, SIZE), Target::Replace);

@@ -8,10 +8,13 @@ use super::micro::{Place, Start, Tile};
 use super::pack::{Operand, Part};
 use super::{Matrix, MatrixMut, PARALLEL_FROM, Target, thread_local_buffer};
 use crate::Real;
+use crate::simd::{LINE, fetch, fetch_to_write};
 
 /// Rows of a block of the left operand; with the depth of a tile it fills a part of the
 /// second-level cache.
 const ROWS: usize = 96;
+/// Bytes of a right operand that stay in the second-level cache beside all else.
+const CACHED: usize = 512 << 10;
 
 /// A pointer that several threads may hold, each writing its own part.
 #[derive(Clone, Copy)]
@@ -81,28 +84,42 @@ impl<T: Real> Job<'_, T> {
     /// Computes the given rows of the given panels. Parts that run at once must not overlap.
     fn run(&self, rows: Range<usize>, panels: Range<usize>) {
         thread_local_buffer(|room: &mut Vec<T>| {
-            for k in (0..self.depth).step_by(self.tile.depth) {
-                let depth = k..self.depth.min(k + self.tile.depth);
-                for row in rows.clone().step_by(ROWS) {
-                    let rows = row..rows.end.min(row + ROWS);
-                    let left = self.left(rows.clone(), depth.clone(), room);
-                    for panel in panels.clone() {
-                        self.column(&left, rows.clone(), panel, depth.clone());
-                    }
+            let mut next = self.block(&rows, 0);
+            for i in 1.. {
+                let Some(block) = next else { break };
+                next = self.block(&rows, i);
+                let left = self.left(&block, room);
+                let n_tiles = block.rows.len().div_ceil(self.tile.rows) * panels.len();
+                let mut ahead = Ahead::new(self.a, next.as_ref(), n_tiles);
+                for panel in panels.clone() {
+                    self.column(&left, &block, panel, &mut ahead);
                 }
             }
         });
     }
 
+    /// The blocks of the left operand in the order in which they are multiplied: all depths of
+    /// some rows first if the right operand stays in the cache meanwhile, else all rows first.
+    fn block(&self, rows: &Range<usize>, i: usize) -> Option<Block> {
+        let (n_rows, n_depths) = (rows.len().div_ceil(ROWS), self.depth.div_ceil(self.tile.depth));
+        if i == n_rows * n_depths {
+            return None;
+        }
+        let (row, depth) = match size_of_val(self.packed) <= CACHED {
+            true => (i / n_depths, i % n_depths),
+            false => (i % n_rows, i / n_rows),
+        };
+        let (row, depth) = (rows.start + row * ROWS, depth * self.tile.depth);
+        Some(Block {
+            rows: row..rows.end.min(row + ROWS),
+            depth: depth..self.depth.min(depth + self.tile.depth),
+        })
+    }
+
     /// A block of the left operand: in place if it can be, else packed.
-    fn left<'b>(
-        &'b self,
-        rows: Range<usize>,
-        depth: Range<usize>,
-        room: &'b mut Vec<T>,
-    ) -> Left<'b, T> {
-        let (a, tile) = (self.a, self.tile);
-        let cells = tile.cells(depth.len());
+    fn left<'b>(&'b self, block: &Block, room: &'b mut Vec<T>) -> Left<'b, T> {
+        let (a, tile, Block { rows, depth }) = (self.a, self.tile, block);
+        let n_cells = tile.cells(depth.len());
         if a.col_stride == 1 && T::TOGETHER == 1 {
             let at = |row: usize, k: usize| row * a.row_stride + k;
             let cells = &a.data[at(rows.start, depth.start)..at(rows.end - 1, depth.end)];
@@ -110,46 +127,53 @@ impl<T: Real> Job<'_, T> {
         }
         // Rows one after another, or tiles of rows, in which one cell of each row is side by side.
         let width = if a.col_stride == 1 { 1 } else { tile.rows };
-        let part = Part { depth, width, lanes: rows };
-        room.resize(part.lanes.len().next_multiple_of(width) * cells, T::ZERO);
+        let part = Part { lanes: rows.clone(), depth: depth.clone(), width };
+        room.resize(rows.len().next_multiple_of(width) * n_cells, T::ZERO);
         // SAFETY: a tile is chosen by what the processor has.
         unsafe { (tile.pack)(Operand::left(a), &part, room) };
         match width {
-            1 => Left { cells: room, strides: (cells, 1), tile_stride: None },
-            _ => Left { cells: room, strides: (1, width), tile_stride: Some(width * cells) },
+            1 => Left { cells: room, strides: (n_cells, 1), tile_stride: None },
+            _ => Left { cells: room, strides: (1, width), tile_stride: Some(width * n_cells) },
         }
     }
 
     /// All tiles of one block of rows and one panel.
-    fn column(&self, left: &Left<'_, T>, rows: Range<usize>, panel: usize, depth: Range<usize>) {
-        let tile = self.tile;
+    fn column(&self, left: &Left<'_, T>, block: &Block, panel: usize, ahead: &mut Ahead<'_, T>) {
+        let (tile, Block { rows, depth }) = (self.tile, block);
         let col = panel * tile.cols;
         let cols = tile.cols.min(self.cols - col);
-        let cells = tile.cells(depth.len());
-        let start = tile.cells(depth.start) * tile.padded(self.cols) + col * cells;
-        let right = &self.packed[start..start + cells * tile.padded(cols)];
+        let n_cells = tile.cells(depth.len());
+        let first = tile.cells(depth.start) * tile.padded(self.cols) + col * n_cells;
+        let right = &self.packed[first..first + n_cells * tile.padded(cols)];
         let start = match self.target {
             _ if depth.start > 0 => Start::Continued,
             Target::Replace => Start::Zero,
             Target::Add => Start::Given,
         };
         for row in rows.clone().step_by(tile.rows) {
-            let i = row - rows.start;
             let n_rows = tile.rows.min(rows.end - row);
-            let first = left.tile_stride.map_or(i * left.strides.0, |s| i / tile.rows * s);
-            let (row_step, depth_step) = left.strides;
-            let last = (n_rows - 1) * row_step + (cells - 1) * depth_step;
-            let left_cells = &left.cells[first..first + last + 1];
+            let left_cells = left.tile(row - rows.start, n_rows, tile.rows, n_cells);
+            let place = |row: usize| self.out.0.wrapping_add(row * self.row_stride + col);
+            for row in (row + tile.rows..rows.end).take(tile.rows) {
+                for col in (0..cols).step_by(LINE / size_of::<T>()) {
+                    fetch_to_write(place(row).wrapping_add(col));
+                }
+            }
+            ahead.fetch();
+            let c = Place { start: place(row), row_stride: self.row_stride, rows: n_rows, cols };
             // SAFETY: `left_cells` covers the rows of the tile and `right` is a whole panel; the
             // tile of `C` lies in rows and columns that only this thread writes.
             unsafe {
-                let start_of_c = self.out.0.add(row * self.row_stride + col);
-                let c =
-                    Place { start: start_of_c, row_stride: self.row_stride, rows: n_rows, cols };
-                tile.run(cells, left_cells.as_ptr(), left.strides, right.as_ptr(), c, start);
+                tile.run(n_cells, left_cells.as_ptr(), left.strides, right.as_ptr(), c, start);
             }
         }
     }
+}
+
+/// A part of the left operand that is read once for all panels.
+struct Block {
+    rows: Range<usize>,
+    depth: Range<usize>,
 }
 
 /// A block of the left operand as the register tile reads it.
@@ -159,4 +183,56 @@ struct Left<'a, T> {
     strides: (usize, usize),
     /// Distance of tiles of rows, if they were packed one after another.
     tile_stride: Option<usize>,
+}
+
+impl<T> Left<'_, T> {
+    /// The cells that a tile reads whose first row is `row` of the block.
+    fn tile(&self, row: usize, n_rows: usize, tile_rows: usize, n_cells: usize) -> &[T] {
+        let (row_step, depth_step) = self.strides;
+        let first = self.tile_stride.map_or(row * row_step, |stride| row / tile_rows * stride);
+        let last = first + (n_rows - 1) * row_step + (n_cells - 1) * depth_step;
+        &self.cells[first..=last]
+    }
+}
+
+/// Brings the next block of the left operand near, a little of it before each tile: what a
+/// processor would not do by itself where rows are short or far apart.
+struct Ahead<'a, T> {
+    data: &'a [T],
+    /// Numbers that lie side by side, and the distance of such runs.
+    run: usize,
+    stride: usize,
+    /// Where the current run starts, and how much of it has been asked for.
+    start: usize,
+    done: usize,
+    /// Lines still to ask for, and how many of them at a time.
+    lines: usize,
+    share: usize,
+}
+
+impl<'a, T> Ahead<'a, T> {
+    fn new(a: Matrix<'a, T>, block: Option<&Block>, n_tiles: usize) -> Self {
+        let Matrix { data, row_stride, col_stride, .. } = a;
+        let (rows, depth) = block.map_or((0..0, 0..0), |b| (b.rows.clone(), b.depth.clone()));
+        let (n_runs, run, stride) = match col_stride {
+            1 => (rows.len(), depth.len(), row_stride),
+            _ => (depth.len(), rows.len(), col_stride),
+        };
+        let lines = n_runs * (run * size_of::<T>()).div_ceil(LINE);
+        let start = rows.start * row_stride + depth.start * col_stride;
+        Self { data, run, stride, start, done: 0, lines, share: lines.div_ceil(n_tiles) }
+    }
+
+    /// Asks for the next few lines.
+    fn fetch(&mut self) {
+        let share = self.share.min(self.lines);
+        for _ in 0..share {
+            fetch(self.data.as_ptr().wrapping_add(self.start + self.done));
+            self.done += LINE / size_of::<T>();
+            if self.done >= self.run {
+                (self.start, self.done) = (self.start + self.stride, 0);
+            }
+        }
+        self.lines -= share;
+    }
 }

@@ -71,7 +71,7 @@ pub trait HasTile: Copy + Send + Sync + 'static {
 }
 
 /// Cells along the depth of a panel, which should stay near the processor while rows pass.
-const CELLS: usize = 256;
+const CELLS: usize = 512;
 
 /// Room for a tile at the right edge of `C`: at least as large as any tile.
 const EDGE: usize = 8 * 48;

@@ -43,6 +43,12 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Where a cell of a lane is packed, of panels `n_cells` deep.
+    fn place(&self, lane: usize, cell: usize, n_cells: usize) -> usize {
+        let lane = lane - self.lanes.start;
+        (lane / self.width * n_cells + cell) * self.width + lane % self.width
+    }
+
     /// For each panel its place among the packed ones and the lanes it holds.
     fn panels(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
         let Range { start, end } = self.lanes;
@@ -141,27 +147,28 @@ fn columns<T: Real>(
 /// Packs a whole right operand: blocks of [`Tile::depth`] terms, in them panels as wide as the
 /// tile, the last one as narrow as its registers allow.
 pub(super) fn right<T: Real>(tile: &Tile<T>, b: Matrix<'_, T>, cells: &mut Vec<T>) {
-    let padded = tile.padded(b.cols);
-    cells.resize(tile.cells(b.rows) * padded, T::ZERO);
-    let mut rest = &mut cells[..];
-    let mut parts = Vec::new();
-    for k in (0..b.rows).step_by(tile.depth) {
-        let depth = k..b.rows.min(k + tile.depth);
-        for j in (0..b.cols).step_by(tile.cols) {
+    cells.resize(tile.cells(b.rows) * tile.padded(b.cols), T::ZERO);
+    let parts = (0..b.rows).step_by(tile.depth).flat_map(|k| {
+        (0..b.cols).step_by(tile.cols).map(move |j| {
             let lanes = j..b.cols.min(j + tile.cols);
             let width = tile.padded(lanes.len());
-            let (panel, tail) = rest.split_at_mut(tile.cells(depth.len()) * width);
-            rest = tail;
-            parts.push((Part { lanes, depth: depth.clone(), width }, panel));
-        }
-    }
+            Part { lanes, depth: k..b.rows.min(k + tile.depth), width }
+        })
+    });
+    let mut rest = &mut cells[..];
+    let panels = parts.map(|part| {
+        let len = tile.cells(part.depth.len()) * part.width;
+        let (panel, tail) = std::mem::take(&mut rest).split_at_mut(len);
+        rest = tail;
+        (part, panel)
+    });
     let pack = |(part, panel): (Part, &mut [T])| {
         // SAFETY: a tile is chosen by what the processor has.
         unsafe { (tile.pack)(Operand::right(b), &part, panel) }
     };
     if b.rows * b.cols < PARALLEL_FROM {
-        parts.into_iter().for_each(pack);
+        panels.for_each(pack);
     } else {
-        parts.into_par_iter().for_each(pack);
+        panels.collect::<Vec<_>>().into_par_iter().for_each(pack);
     }
 }

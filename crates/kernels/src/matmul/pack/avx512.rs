@@ -2,24 +2,27 @@
 //! to bfloat16 by the processor.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use super::{Operand, Part, STRIP, plain};
+use super::{Operand, Part, STRIP};
 use crate::Mixed;
 use crate::matmul::bf16::SMALLEST;
 
 /// Lanes and cells in a register.
 const LANES: usize = 16;
-const _: () = assert!(STRIP == LANES);
+/// Lanes in half a register: what panels of the left operand hold.
+const HALF: usize = LANES / 2;
 
-/// Defines a function that packs an operand stored along its depth.
-macro_rules! transposing {
-    ($(#[$meta:meta])* $name:ident, $t:ty, $features:literal, $factors:literal, $load:ident) => {
-        $(#[$meta])*
+/// Defines how a type is packed, given the factors in a cell, what loads cells along the depth of
+/// one lane, and what loads a cell of each lane.
+macro_rules! packing {
+    ($t:ty, $features:literal, $factors:literal, $along:ident, $across:ident,
+     $transpose:ident, $join:ident) => {
+        /// Packs lanes that lie side by side along the depth, into panels of whole registers.
         #[target_feature(enable = $features)]
-        fn $name(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
+        fn $transpose(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
             let n_cells = part.depth.len().div_ceil($factors);
             for cell in (0..n_cells).step_by(LANES) {
-                let taken = LANES.min(n_cells - cell);
                 let first = part.depth.start + cell * $factors;
                 let last = part.depth.end.min(first + LANES * $factors);
                 for lane in part.lanes.clone().step_by(LANES) {
@@ -27,19 +30,39 @@ macro_rules! transposing {
                     for i in 0..LANES {
                         if lane + i < part.lanes.end {
                             let start = (lane + i) * from.lane_stride;
-                            square[i] = $load(&from.data[start + first..start + last]);
+                            square[i] = $along(&from.data[start + first..start + last]);
                         }
                     }
                     let square = transposed(square);
-                    let place = lane - part.lanes.start;
-                    let (panel, column) = (place / part.width, place % part.width);
-                    let start = (panel * n_cells + cell) * part.width + column;
-                    let out = &mut cells[start..][..(taken - 1) * part.width + LANES];
+                    let start = part.place(lane, cell, n_cells);
                     for i in 0..LANES {
-                        if i < taken {
-                            let out = &mut out[i * part.width..][..LANES];
-                            // SAFETY: `out` has room for a register.
-                            unsafe { _mm512_storeu_ps(out.as_mut_ptr().cast(), square[i]) }
+                        if cell + i < n_cells {
+                            store(&mut cells[start + i * part.width..], square[i]);
+                        }
+                    }
+                }
+            }
+        }
+
+        /// Packs lanes that lie side by side, into panels of whole or half registers.
+        #[target_feature(enable = $features)]
+        fn $join(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
+            let n_cells = part.depth.len().div_ceil($factors);
+            for strip in (0..n_cells).step_by(STRIP) {
+                for lane in part.lanes.clone().step_by(LANES) {
+                    let lanes = lane..part.lanes.end.min(lane + LANES);
+                    for cell in strip..n_cells.min(strip + STRIP) {
+                        let k = part.depth.start + cell * $factors;
+                        let loaded = $across(from, k..part.depth.end, lanes.clone());
+                        let start = part.place(lane, cell, n_cells);
+                        if part.width % LANES == 0 {
+                            store(&mut cells[start..], loaded);
+                        } else {
+                            store_half(&mut cells[start..], _mm512_castps512_ps256(loaded));
+                            if lanes.len() > HALF {
+                                let start = part.place(lane + HALF, cell, n_cells);
+                                store_half(&mut cells[start..], upper(loaded));
+                            }
                         }
                     }
                 }
@@ -48,21 +71,15 @@ macro_rules! transposing {
     };
 }
 
-transposing!(
-    /// Packs numbers that lie side by side along the depth.
-    transpose_numbers,
-    f32,
-    "avx512f",
-    1,
-    load
-);
-transposing!(
-    /// Packs pairs that lie side by side along the depth.
-    transpose_pairs,
+packing!(f32, "avx512f", 1, load, load_lanes, transpose_numbers, copy_numbers);
+packing!(
     Mixed,
-    "avx512f,avx512bw,avx512dq,avx512bf16",
+    "avx512f,avx512bw,avx512bf16",
     2,
-    load_pairs
+    load_pairs,
+    load_lanes_of_pairs,
+    transpose_pairs,
+    join_pairs
 );
 
 /// Packs numbers as they are.
@@ -71,21 +88,21 @@ transposing!(
 /// The processor must have AVX-512 F.
 #[target_feature(enable = "avx512f")]
 pub(in crate::matmul) unsafe fn numbers(from: Operand<'_, f32>, part: &Part, cells: &mut [f32]) {
-    if from.depth_stride == 1 && part.width % LANES == 0 {
+    if from.depth_stride == 1 {
         transpose_numbers(from, part, cells);
     } else {
-        plain(from, part, cells);
+        copy_numbers(from, part, cells);
     }
 }
 
 /// Packs pairs of numbers, rounded to bfloat16, as bits.
 ///
 /// # Safety
-/// The processor must have AVX-512 F, BW, DQ and BF16.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+/// The processor must have AVX-512 F, BW and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in crate::matmul) unsafe fn pairs(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
     if from.depth_stride != 1 {
-        interleave(from, part, cells);
+        join_pairs(from, part, cells);
     } else if part.width == 1 {
         convert_lanes(from, part, cells);
     } else {
@@ -93,8 +110,8 @@ pub(in crate::matmul) unsafe fn pairs(from: Operand<'_, Mixed>, part: &Part, cel
     }
 }
 
-/// Packs panels of one lane that lies side by side along the depth.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+/// Packs panels of one lane, which lies side by side along the depth.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn convert_lanes(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
     let n_cells = part.depth.len().div_ceil(2);
     for (lane, out) in part.lanes.clone().zip(cells.chunks_exact_mut(n_cells)) {
@@ -104,45 +121,6 @@ fn convert_lanes(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
             let (pairs, kept) = (load_pairs(source), first(out.len()));
             // SAFETY: the mask covers what is there.
             unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr().cast(), kept, pairs) }
-        }
-    }
-}
-
-/// Packs lanes that lie side by side: the second numbers of pairs come from another row.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
-fn interleave(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
-    let Part { depth, width, .. } = part;
-    let n_cells = depth.len().div_ceil(2);
-    for strip in (0..n_cells).step_by(STRIP) {
-        for lane in part.lanes.clone().step_by(LANES) {
-            let n_lanes = LANES.min(part.lanes.end - lane);
-            for cell in strip..n_cells.min(strip + STRIP) {
-                let k = depth.start + 2 * cell;
-                let row = |k: usize| &from.data[k * from.depth_stride + lane..][..n_lanes];
-                let low = load(Mixed::plain(row(k)));
-                let high = if k + 1 < depth.end {
-                    load(Mixed::plain(row(k + 1)))
-                } else {
-                    _mm512_setzero_ps()
-                };
-                let pairs = alternate(round(low, high));
-                let place = lane - part.lanes.start;
-                if width % LANES == 0 {
-                    let (panel, column) = (place / width, place % width);
-                    let out = &mut cells[(panel * n_cells + cell) * width + column..][..LANES];
-                    // SAFETY: `out` has room for a register.
-                    unsafe { _mm512_storeu_ps(out.as_mut_ptr().cast(), pairs) }
-                } else {
-                    let halves =
-                        [_mm512_castps512_ps256(pairs), _mm512_extractf32x8_ps::<1>(pairs)];
-                    for (half, pairs) in halves.into_iter().enumerate().take(n_lanes.div_ceil(8)) {
-                        let panel = place / width + half;
-                        let out = &mut cells[(panel * n_cells + cell) * width..][..LANES / 2];
-                        // SAFETY: `out` has room for half a register.
-                        unsafe { _mm256_storeu_ps(out.as_mut_ptr().cast(), pairs) }
-                    }
-                }
-            }
         }
     }
 }
@@ -163,15 +141,67 @@ fn load(numbers: &[f32]) -> __m512 {
 
 /// At most a register of pairs; what is missing is zero.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn load_pairs(numbers: &[Mixed]) -> __m512 {
     let (low, high) = Mixed::plain(numbers).split_at(numbers.len().min(LANES));
     round(load(low), load(high))
 }
 
+/// The first number of a depth, for each lane.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_lanes(from: Operand<'_, f32>, depth: Range<usize>, lanes: Range<usize>) -> __m512 {
+    let start = depth.start * from.depth_stride;
+    load(&from.data[start + lanes.start..start + lanes.end])
+}
+
+/// The first pair of a depth, for each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn load_lanes_of_pairs(
+    from: Operand<'_, Mixed>,
+    depth: Range<usize>,
+    lanes: Range<usize>,
+) -> __m512 {
+    let Operand { data, lane_stride, depth_stride } = from;
+    let from = Operand { data: Mixed::plain(data), lane_stride, depth_stride };
+    let low = load_lanes(from, depth.clone(), lanes.clone());
+    if depth.len() == 1 {
+        return alternate(round(low, _mm512_setzero_ps()));
+    }
+    alternate(round(low, load_lanes(from, depth.start + 1..depth.end, lanes)))
+}
+
+/// Stores a register at the start of `cells`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store<T>(cells: &mut [T], values: __m512) {
+    const { assert!(size_of::<T>() == size_of::<f32>()) }
+    let cells = &mut cells[..LANES];
+    // SAFETY: there is room for the register.
+    unsafe { _mm512_storeu_ps(cells.as_mut_ptr().cast(), values) }
+}
+
+/// Stores half a register at the start of `cells`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_half<T>(cells: &mut [T], values: __m256) {
+    const { assert!(size_of::<T>() == size_of::<f32>()) }
+    let cells = &mut cells[..HALF];
+    // SAFETY: as in `store`.
+    unsafe { _mm256_storeu_ps(cells.as_mut_ptr().cast(), values) }
+}
+
+/// The upper half of a register.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn upper(values: __m512) -> __m256 {
+    _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(values)))
+}
+
 /// Sixteen numbers and sixteen more as factors in bfloat16, see [`bf16`](crate::matmul::bf16).
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn round(low: __m512, high: __m512) -> __m512 {
     const MAGNITUDE: i16 = 0x7fff;
     const LEAST: i16 = (SMALLEST.to_bits() >> 16) as i16;
@@ -184,10 +214,11 @@ fn round(low: __m512, high: __m512) -> __m512 {
 
 /// Takes the lower and the upper half of a register of bfloat16 in turns.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+#[target_feature(enable = "avx512f")]
 fn alternate(halves: __m512) -> __m512 {
-    let even = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(_mm512_castps_si512(halves)));
-    let odd = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(halves)));
+    let halves = _mm512_castps_si512(halves);
+    let even = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(halves));
+    let odd = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(halves));
     _mm512_castsi512_ps(_mm512_or_si512(even, _mm512_slli_epi32::<16>(odd)))
 }
 
