@@ -197,7 +197,7 @@ fn methods_of_training_are_checked_where_they_are_written() {
         (
             "training.freeze=[\"encoder.layer.*\"]",
             "`training.freeze`: no parameter matches `encoder.layer.*`, the nearest one is \
-             `encoder.layers.0.",
+             `encoder.layers.",
         ),
         ("training.freeze=[\"*\"]", "`training.freeze`: every parameter is frozen"),
         ("training.freeze=\"encoder.*\"", "`training.freeze`: invalid type: string"),
