@@ -50,7 +50,7 @@ pub struct Sampler {
 /// How pieces are cut.
 #[derive(Debug)]
 enum Cuts {
-    Bpe { merges: Merges, rate: f64 },
+    Bpe { merges: Box<Merges>, rate: f64 },
     Unigram { entries: unigram::Entries, exponent: f64 },
 }
 
@@ -79,7 +79,7 @@ impl Sampler {
         let wrong = |reason: &str| Error::Sampling { reason: reason.to_owned() };
         let cuts = match (sampling, tokenizer.inner.get_model()) {
             (Sampling::Dropout(rate), ModelWrapper::BPE(bpe)) => {
-                Cuts::Bpe { merges: Merges::of(bpe, &tokenizer.pieces)?, rate }
+                Cuts::Bpe { merges: Box::new(Merges::of(bpe, &tokenizer.pieces)?), rate }
             }
             (Sampling::Exponent(exponent), ModelWrapper::Unigram(unigram)) => {
                 let entries = unigram::Entries::of(unigram, &tokenizer.pieces);
