@@ -163,7 +163,7 @@ fn prepared_data_is_clean_and_can_be_trained_on() {
 
 #[test]
 fn corpora_with_weights_and_tags_stay_apart_and_are_counted() {
-    let place = Place::new();
+    let place = Place::counting();
     place.write("back.en", "four four four\none one one\nthree three\n");
     place.write("back.de", "vier vier vier\neins eins eins\n\n");
     let back =
@@ -192,7 +192,7 @@ fn corpora_with_weights_and_tags_stay_apart_and_are_counted() {
 
 #[test]
 fn a_model_is_trained_on_with_parts_of_it_frozen() {
-    let place = Place::new();
+    let place = Place::counting();
     place.done("train toy.toml --out first --set training.updates=2");
     let on = "--set init.dir=first/last --set training.freeze=[\"encoder.*\"]";
     let said = place.done(&format!("train toy.toml --out second {on}"));

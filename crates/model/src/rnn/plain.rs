@@ -234,7 +234,7 @@ impl Plain<'_> {
         let parts: Vec<_> = match self.config.variational {
             // Every step has the first one's mask, as far as sentences are still running.
             true => (0..steps.len()).map(|t| steps.range(t)).collect(),
-            false => vec![0..steps.rows()],
+            false => std::iter::once(0..steps.rows()).collect(),
         };
         Ok(Some(self.tensors.factors(&mask, &parts, dim)?))
     }

@@ -37,13 +37,13 @@ impl FeedForward {
     }
 
     /// Whether the gradient of the activation follows from its output, dropped or not.
-    fn from_output(&self) -> bool {
+    fn keeps_output(&self) -> bool {
         self.activation.kept() == Kept::Output && !self.gated
     }
 
     /// The activation of `[rows, width]`: `[rows, ffn_dim]`, and what was before it if needed.
     fn activate<T: Real>(&self, before: Vec<T>) -> Inner<T> {
-        if self.from_output() {
+        if self.keeps_output() {
             let mut after = before;
             activation::forward_in_place(self.activation, &mut after);
             return Inner { before: Vec::new(), after };
@@ -74,7 +74,7 @@ impl FeedForward {
             );
             return both;
         }
-        let kept = if self.from_output() { &inner.after } else { &inner.before };
+        let kept = if self.keeps_output() { &inner.after } else { &inner.before };
         activation::backward(self.activation, kept, &mut grad);
         grad
     }
