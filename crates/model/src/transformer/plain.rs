@@ -230,8 +230,9 @@ impl Plain<'_> {
     /// leaves them on the tape.
     fn leave_out(&self, stack: Stack, layer: usize, mut x: Tensor) -> Result<Tensor> {
         for parameter in self.tensors.under(&format!("{}.{layer}.", stack.name())) {
-            let zero = (parameter.flatten_all()?.narrow(0, 0, 1)? * 0.0)?; // [1]
-            x = x.broadcast_add(&zero)?;
+            let one = parameter.flatten_all()?.narrow(0, 0, 1)?; // [1]
+            // As a tensor: at a zero that is a number the tape ends.
+            x = x.broadcast_add(&(&one * one.zeros_like()?)?)?;
         }
         Ok(x)
     }
