@@ -38,8 +38,9 @@ const SMALL: Case = Case {
     rate: 0.0,
 };
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     SMALL,
+    Case { name: "  16 sentences: all in the cache", sentences: 16, ..SMALL },
     Case { name: "  causal", visible: Visible::PAST, ..SMALL },
     Case { name: "  dropout 0.1", rate: 0.1, ..SMALL },
     Case { name: "  27 words", sentences: 150, len: 27, ..SMALL },

@@ -21,13 +21,14 @@
 //! | [`MultiHead`] | training: all rows at once, forward and backward; weights on request |
 //! | [`step`] | search: the next row of many hypotheses |
 //! | [`rotary`] | positions as rotations of queries and keys |
-//! | [`reference`] | the definition, in tensor operations on padded batches |
+//! | [`mod@reference`] | the definition, in tensor operations on padded batches |
 //!
 //! A row's numbers depend on its own sentence and on what it sees alone. So a row of [`step`] has
 //! the very bits it has in training, and neither neighbours nor threads change any.
 
 mod grads;
 mod head;
+mod layout;
 mod product;
 pub mod reference;
 pub mod rotary;
@@ -100,11 +101,6 @@ impl<'a, T> RowsMut<'a, T> {
     /// The columns from `col` on of a matrix whose rows are `stride` long.
     pub fn columns(data: &'a mut [T], stride: usize, col: usize) -> Self {
         Self { data: data.get_mut(col..).unwrap_or_default(), stride }
-    }
-
-    /// The rows from `row` on.
-    fn from(&mut self, row: usize) -> RowsMut<'_, T> {
-        RowsMut::columns(self.data, self.stride, row * self.stride)
     }
 }
 
@@ -307,6 +303,7 @@ impl MultiHead<'_> {
         for head in 0..self.heads {
             if let Some((set, factor)) = heads.place(head, self.heads) {
                 let out = &mut weights[set * n..][..n];
+                let inputs = inputs.columns(place, head * self.head_dim);
                 self.head(&inputs, place, head).weights(&mut scratch, factor, out);
             }
         }
@@ -333,21 +330,21 @@ impl MultiHead<'_> {
         pairs.map(sentence).collect()
     }
 
+    /// A head whose inputs start at its own rows and columns.
     fn head<'a, T: Real>(
         &'a self,
         inputs: &Inputs<'a, T>,
         sentence: &Sentence,
         head: usize,
     ) -> Head<'a, T> {
-        let Sentence { queries, keys, mask_start } = sentence;
-        let col = head * self.head_dim;
-        let start = mask_start + head * mask_len(queries.len(), keys.len());
+        let (tgt_len, src_len) = (sentence.queries.len(), sentence.keys.len());
+        let start = sentence.mask_start + head * mask_len(tgt_len, src_len);
         Head {
-            queries: inputs.queries.part(queries.start, col),
-            keys: inputs.keys.part(keys.start, col),
-            values: inputs.values.part(keys.start, col),
-            tgt_len: queries.len(),
-            src_len: keys.len(),
+            queries: inputs.queries,
+            keys: inputs.keys,
+            values: inputs.values,
+            tgt_len,
+            src_len,
             dim: self.head_dim,
             visible: self.visible,
             dropout: self.dropout.map(|mask| (mask, start)),
@@ -375,11 +372,46 @@ struct Inputs<'a, T> {
     values: Rows<'a, T>,
 }
 
+impl<'a, T: Copy> Inputs<'a, T> {
+    /// Each of them with the rows that belong to a sentence.
+    fn rows(&self, sentence: &Sentence) -> [(Rows<'a, T>, Range<usize>); 3] {
+        let Sentence { queries, keys, .. } = sentence;
+        [(self.queries, queries.clone()), (self.keys, keys.clone()), (self.values, keys.clone())]
+    }
+
+    /// The rows of a sentence, from a column on.
+    fn columns(&self, sentence: &Sentence, col: usize) -> Self {
+        let [queries, keys, values] =
+            self.rows(sentence).map(|(rows, range)| rows.part(range.start, col));
+        Self { queries, keys, values }
+    }
+
+    /// The rows of a head, if these are the rows of a sentence head after head.
+    fn nth(&self, sentence: &Sentence, head: usize) -> Self {
+        let [queries, keys, values] =
+            self.rows(sentence).map(|(rows, range)| rows.from(head * range.len()));
+        Self { queries, keys, values }
+    }
+}
+
+impl<'a, T> From<[Rows<'a, T>; 3]> for Inputs<'a, T> {
+    fn from([queries, keys, values]: [Rows<'a, T>; 3]) -> Self {
+        Self { queries, keys, values }
+    }
+}
+
 /// What came of the forward pass, and its gradient.
 struct Outputs<'a, T> {
     out: Rows<'a, T>,
     grad_out: Rows<'a, T>,
     kept: &'a [T],
+}
+
+impl<T> Outputs<'_, T> {
+    fn kept(&self, layer: &MultiHead, sentence: &Sentence, head: usize) -> &[T] {
+        let (row, n) = (sentence.queries.start, sentence.queries.len() * KEPT);
+        &self.kept[row * layer.heads * KEPT + head * n..][..n]
+    }
 }
 
 /// The rows of a sentence, and its first number of the dropout mask.

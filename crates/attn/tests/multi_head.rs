@@ -214,6 +214,15 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(error(layer(), q, &mut out[1..]), Error::Length { found: 11, .. }));
     let overlapping = Rows::new(&batch.queries, 5);
     assert!(matches!(error(layer(), overlapping, &mut out), Error::Length { what: "queries", .. }));
+    // Gradients side by side are for sentences that attend to themselves.
+    let two = MultiHead { query_offsets: &[0, 1, 2], key_offsets: &[0, 3, 5], ..layer() };
+    let saved = two.forward(q, k, v, &mut out).unwrap();
+    let mut grads = vec![0.0; 2 * 3 * 6];
+    let joint = Grads::Joint(&mut grads);
+    assert!(matches!(
+        two.backward(q, k, v, &out, &saved, &batch.probe, joint),
+        Err(Error::Length { found: 3, expected: 1, .. })
+    ));
     assert!(layer().weights(q, k, 1, Heads::Mean).is_err());
     assert!(layer().weights(q, k, 0, Heads::One(2)).is_err());
 }

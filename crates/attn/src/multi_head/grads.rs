@@ -1,6 +1,8 @@
 //! Where the gradients of queries, keys and values go.
 
-use super::{MultiHead, RowsMut, length, share::take};
+use kernels::Real;
+
+use super::{MultiHead, Sentence, layout::join_heads, length, share::take};
 use crate::Result;
 
 /// The gradients of queries, keys and values; written over. They lie as the gradients of the
@@ -18,110 +20,72 @@ pub enum Grads<'a, T> {
     },
 }
 
-/// A sentence's part of the gradients.
-pub(super) struct SentenceGrads<'a, T> {
-    query: &'a mut [T],
-    /// Keys and values, unless they lie beside the queries.
-    memory: Option<&'a mut [T]>,
-    /// `heads · head_dim`.
-    dim: usize,
-}
-
-/// A head's part of a sentence's gradients.
+/// A head's part of a sentence's gradients, each of them in rows of its own.
 pub(super) struct HeadGrads<'a, T> {
-    query: &'a mut [T],
-    memory: Option<&'a mut [T]>,
-    query_stride: usize,
-    memory_stride: usize,
-    /// Where the head's columns start.
-    query_col: usize,
-    key_col: usize,
-    value_col: usize,
+    /// `[tgt_len, head_dim]`.
+    pub(super) query: &'a mut [T],
+    /// `[src_len, head_dim]`.
+    pub(super) key: &'a mut [T],
+    /// `[src_len, head_dim]`.
+    pub(super) value: &'a mut [T],
 }
 
-impl<'a, T> Grads<'a, T> {
-    /// One part for each sentence.
-    pub(super) fn by_sentence(self, layer: &MultiHead) -> Result<Vec<SentenceGrads<'a, T>>> {
-        let dim = layer.dim();
-        let key_rows = layer.key_offsets.last().copied().unwrap_or(0);
-        let sentences = layer.sentences().into_iter();
-        match self {
-            Self::Joint(mut rest) => {
-                length("rows of keys beside those of queries", key_rows, layer.rows())?;
-                length("gradients of projections", rest.len(), 3 * layer.rows() * dim)?;
-                let part =
-                    |n| SentenceGrads { query: take(&mut rest, 3 * n * dim), memory: None, dim };
-                Ok(sentences.map(|sentence| sentence.queries.len()).map(part).collect())
-            }
-            Self::Apart { mut query, mut memory } => {
-                length("gradients of queries", query.len(), layer.rows() * dim)?;
-                length("gradients of keys and values", memory.len(), 2 * key_rows * dim)?;
-                let parts = sentences.map(|sentence| SentenceGrads {
-                    query: take(&mut query, sentence.queries.len() * dim),
-                    memory: Some(take(&mut memory, 2 * sentence.keys.len() * dim)),
-                    dim,
-                });
-                Ok(parts.collect())
-            }
-        }
-    }
-}
-
-impl<T> SentenceGrads<'_, T> {
-    /// The part of the head whose columns start at `col`.
-    pub(super) fn head(&mut self, col: usize) -> HeadGrads<'_, T> {
-        let dim = self.dim;
-        // With queries before them, keys and values start one `dim` later.
-        let (query_stride, memory_stride, before) =
-            if self.memory.is_some() { (dim, 2 * dim, 0) } else { (3 * dim, 3 * dim, dim) };
-        HeadGrads {
-            query: self.query,
-            memory: self.memory.as_deref_mut(),
-            query_stride,
-            memory_stride,
-            query_col: col,
-            key_col: before + col,
-            value_col: before + dim + col,
-        }
-    }
+/// How many numbers [`HeadGrads`] takes.
+pub(super) fn apart(layer: &MultiHead, sentence: &Sentence) -> usize {
+    (sentence.queries.len() + 2 * sentence.keys.len()) * layer.head_dim
 }
 
 impl<'a, T> HeadGrads<'a, T> {
-    /// Gradients on their own, of `dim` columns: `[tgt_len, dim]`, and those of `src_len` keys
-    /// followed by those of as many values.
-    pub(super) fn alone(
-        query: &'a mut [T],
-        memory: &'a mut [T],
-        src_len: usize,
-        dim: usize,
-    ) -> Self {
-        Self {
-            query,
-            memory: Some(memory),
-            query_stride: dim,
-            memory_stride: dim,
-            query_col: 0,
-            key_col: 0,
-            value_col: src_len * dim,
+    /// Cuts [`apart`] numbers into gradients of queries, keys and values.
+    pub(super) fn new(numbers: &'a mut [T], layer: &MultiHead, sentence: &Sentence) -> Self {
+        let (query, memory) = numbers.split_at_mut(sentence.queries.len() * layer.head_dim);
+        let (key, value) = memory.split_at_mut(sentence.keys.len() * layer.head_dim);
+        Self { query, key, value }
+    }
+}
+
+impl<'a, T: Real> Grads<'a, T> {
+    /// One part for each sentence.
+    pub(super) fn by_sentence(self, layer: &MultiHead) -> Result<Vec<Self>> {
+        let dim = layer.dim();
+        let sentences = layer.sentences();
+        let (queries, keys) = (layer.query_offsets, layer.key_offsets);
+        match self {
+            Self::Joint(mut rest) => {
+                let differs = queries.iter().zip(keys).find(|(queries, keys)| queries != keys);
+                differs.map_or(Ok(()), |(&queries, &keys)| {
+                    length("where a sentence's keys start beside its queries", keys, queries)
+                })?;
+                length("gradients of projections", rest.len(), 3 * layer.rows() * dim)?;
+                let n = |sentence: &Sentence| 3 * sentence.queries.len() * dim;
+                Ok(sentences.iter().map(|s| Self::Joint(take(&mut rest, n(s)))).collect())
+            }
+            Self::Apart { mut query, mut memory } => {
+                let key_rows = keys.last().copied().unwrap_or(0);
+                length("gradients of queries", query.len(), layer.rows() * dim)?;
+                length("gradients of keys and values", memory.len(), 2 * key_rows * dim)?;
+                let part = |sentence: &Sentence| Self::Apart {
+                    query: take(&mut query, sentence.queries.len() * dim),
+                    memory: take(&mut memory, 2 * sentence.keys.len() * dim),
+                };
+                Ok(sentences.iter().map(part).collect())
+            }
         }
     }
 
-    pub(super) fn query(&mut self) -> RowsMut<'_, T> {
-        RowsMut::columns(self.query, self.query_stride, self.query_col)
-    }
-
-    pub(super) fn key(&mut self) -> RowsMut<'_, T> {
-        let col = self.key_col;
-        self.memory(col)
-    }
-
-    pub(super) fn value(&mut self) -> RowsMut<'_, T> {
-        let col = self.value_col;
-        self.memory(col)
-    }
-
-    fn memory(&mut self, col: usize) -> RowsMut<'_, T> {
-        let data = self.memory.as_deref_mut().unwrap_or(self.query);
-        RowsMut::columns(data, self.memory_stride, col)
+    /// Writes the gradients of all heads of one sentence, [`HeadGrads`] after [`HeadGrads`].
+    pub(super) fn join(&mut self, layer: &MultiHead, sentence: &Sentence, parts: &[T]) {
+        let (apart, heads, dim) = (apart(layer, sentence), layer.heads, layer.head_dim);
+        let keys = sentence.queries.len() * dim;
+        let values = keys + sentence.keys.len() * dim;
+        match self {
+            Self::Joint(grads) => {
+                join_heads(parts, &[0, keys, values], apart, heads, dim, grads);
+            }
+            Self::Apart { query, memory } => {
+                join_heads(parts, &[0], apart, heads, dim, query);
+                join_heads(parts, &[keys, values], apart, heads, dim, memory);
+            }
+        }
     }
 }

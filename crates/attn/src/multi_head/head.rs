@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use kernels::Real;
 use kernels::dropout::Mask;
 use kernels::matmul::Target;
+use kernels::{Real, slices};
 
 use super::grads::HeadGrads;
 use super::product::{LANES, gather, mix, scores, transpose};
@@ -72,6 +72,14 @@ pub(super) struct Head<'a, T> {
     pub(super) dropout: Option<(&'a Mask, usize)>,
 }
 
+/// What came of a head's forward pass, and its gradient. Rows start at the head's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadOutputs<'a, T> {
+    pub(super) out: Rows<'a, T>,
+    pub(super) grad_out: Rows<'a, T>,
+    pub(super) kept: &'a [T],
+}
+
 /// Memory that a thread uses for one head after another.
 #[derive(Debug)]
 pub(super) struct Scratch<T> {
@@ -80,12 +88,23 @@ pub(super) struct Scratch<T> {
     pub(super) weights: Vec<T>,
     pub(super) dropped: Vec<T>,
     pub(super) grads: Vec<T>,
+    /// For whoever goes from head to head: what goes in, and what comes out.
+    pub(super) inputs: Vec<T>,
+    pub(super) outputs: Vec<T>,
 }
 
 impl<T> Default for Scratch<T> {
     fn default() -> Self {
         let new = Vec::new;
-        Self { keys: new(), values: new(), weights: new(), dropped: new(), grads: new() }
+        Self {
+            keys: new(),
+            values: new(),
+            weights: new(),
+            dropped: new(),
+            grads: new(),
+            inputs: new(),
+            outputs: new(),
+        }
     }
 }
 
@@ -119,88 +138,86 @@ impl<'a, T: Real> Head<'a, T> {
         })
     }
 
+    /// Rows of this sentence's keys or values as columns, padded.
+    fn columns<'b>(&self, rows: Rows<T>, buffer: &'b mut Vec<T>) -> Rows<'b, T> {
+        let width = width(self.src_len);
+        let columns = room(buffer, self.dim * width);
+        transpose(rows, self.src_len, self.dim, RowsMut::new(columns, width));
+        Rows::new(columns, width)
+    }
+
+    /// Products of a block's rows, of queries or of what is as long, with all columns.
+    fn scores(&self, rows: Rows<T>, columns: Rows<T>, block: &Block, out: &mut [T]) {
+        let out = RowsMut::new(out, columns.stride);
+        scores(rows.from(block.first), columns, self.dim, block, out);
+    }
+
     fn drop(&self, block: &Block, weights: &mut [T]) {
         if let Some((mask, start)) = self.dropout {
             mask.apply(start + block.first * width(self.src_len), weights);
         }
     }
 
-    /// Writes the output of every row, and keeps what [`Head::backward`] needs of it.
-    pub(super) fn forward(&self, scratch: &mut Scratch<T>, mut out: RowsMut<T>, kept: &mut [T]) {
+    /// Writes the output of every row, `[tgt_len, dim]`, and keeps what [`Head::backward`] needs
+    /// of it.
+    pub(super) fn forward(&self, scratch: &mut Scratch<T>, out: &mut [T], kept: &mut [T]) {
         if self.is_empty() {
-            return out.clear(self.tgt_len, self.dim);
+            return out.fill(T::ZERO);
         }
         let width = width(self.src_len);
-        let keys = room(&mut scratch.keys, self.dim * width);
-        transpose(self.keys, self.src_len, self.dim, RowsMut { data: keys, stride: width });
-        let keys = Rows { data: keys, stride: width };
+        let keys = self.columns(self.keys, &mut scratch.keys);
         for block in self.blocks() {
             let weights = room(&mut scratch.weights, block.rows * width);
             let kept = &mut kept[block.first * KEPT..][..block.rows * KEPT];
-            self.scores(keys, &block, RowsMut { data: weights, stride: width });
+            self.scores(self.queries, keys, &block, weights);
             softmax(weights, width, &block, Self::scale(self.dim), kept);
             self.drop(&block, weights);
-            let weights = Rows { data: weights, stride: width };
-            mix(weights, self.values, self.dim, &block, out.from(block.first), Target::Replace);
+            let weights = Rows::new(weights, width);
+            let out = RowsMut::columns(out, self.dim, block.first * self.dim);
+            mix(weights, self.values, self.dim, &block, out, Target::Replace);
         }
     }
 
-    fn scores(&self, keys: Rows<T>, block: &Block, out: RowsMut<T>) {
-        scores(self.queries.from(block.first), keys, self.dim, block, out);
-    }
-
-    /// Writes the weights of every row before dropout: `[tgt_len, src_len]`, added with a factor
-    /// to what is there.
+    /// Adds the weights of every row before dropout, times a factor, to `out`
+    /// `[tgt_len, src_len]`.
     pub(super) fn weights(&self, scratch: &mut Scratch<T>, factor: T, out: &mut [T]) {
         if self.is_empty() {
             return;
         }
         let width = width(self.src_len);
-        let keys = room(&mut scratch.keys, self.dim * width);
-        transpose(self.keys, self.src_len, self.dim, RowsMut { data: keys, stride: width });
-        let keys = Rows { data: keys, stride: width };
+        let keys = self.columns(self.keys, &mut scratch.keys);
         for block in self.blocks() {
             let weights = room(&mut scratch.weights, block.rows * width);
             let kept = room(&mut scratch.grads, block.rows * KEPT);
-            self.scores(keys, &block, RowsMut { data: weights, stride: width });
+            self.scores(self.queries, keys, &block, weights);
             softmax(weights, width, &block, Self::scale(self.dim), kept);
             for (i, row) in weights.chunks_exact(width).enumerate() {
                 let out = &mut out[(block.first + i) * self.src_len..][..self.src_len];
-                kernels::slices::add_scaled(out, factor, row);
+                slices::add_scaled(out, factor, row);
             }
         }
     }
 
     /// Writes the gradients of queries, keys and values. The weights are computed again, to the
-    /// bit; only `kept` is taken from the forward pass.
+    /// bit.
     pub(super) fn backward(
         &self,
         scratch: &mut Scratch<T>,
-        out: Rows<T>,
-        grad_out: Rows<T>,
-        kept: &[T],
-        mut grads: HeadGrads<T>,
+        outputs: &HeadOutputs<T>,
+        mut into: HeadGrads<T>,
     ) {
         if self.is_empty() {
-            grads.query().clear(self.tgt_len, self.dim);
-            grads.key().clear(self.src_len, self.dim);
-            return grads.value().clear(self.src_len, self.dim);
+            return [into.query, into.key, into.value].iter_mut().for_each(|x| x.fill(T::ZERO));
         }
-        let width = width(self.src_len);
-        let Scratch { keys, values, weights, dropped, grads: grad_weights } = scratch;
-        let keys = room(keys, self.dim * width);
-        let values = room(values, self.dim * width);
-        transpose(self.keys, self.src_len, self.dim, RowsMut { data: keys, stride: width });
-        transpose(self.values, self.src_len, self.dim, RowsMut { data: values, stride: width });
-        let keys = Rows { data: keys, stride: width };
-        let values = Rows { data: values, stride: width };
-        let scale = Self::scale(self.dim);
+        let (width, scale) = (width(self.src_len), Self::scale(self.dim));
+        let Scratch { keys, values, weights, dropped, grads, .. } = scratch;
+        let keys = self.columns(self.keys, keys);
+        let values = self.columns(self.values, values);
         for block in self.blocks() {
             let n = block.rows * width;
-            let (weights, grad_weights) = (room(weights, n), room(grad_weights, n));
-            let (out, grad_out) = (out.from(block.first), grad_out.from(block.first));
-            self.scores(keys, &block, RowsMut { data: weights, stride: width });
-            restore(weights, width, &block, scale, &kept[block.first * KEPT..]);
+            let (weights, grads) = (room(weights, n), room(grads, n));
+            self.scores(self.queries, keys, &block, weights);
+            restore(weights, width, &block, scale, &outputs.kept[block.first * KEPT..]);
             let weights: &[T] = weights;
             let dropped: &[T] = if self.dropout.is_some() {
                 let dropped = room(dropped, n);
@@ -210,28 +227,32 @@ impl<'a, T: Real> Head<'a, T> {
             } else {
                 weights
             };
-            let grad_rows = RowsMut { data: &mut *grad_weights, stride: width };
-            scores(grad_out, values, self.dim, &block, grad_rows);
-            grad_scores(
-                grad_weights,
-                weights,
-                dropped,
-                width,
-                &block,
-                scale,
-                out,
-                grad_out,
-                self.dim,
-            );
-            let dropped = Rows { data: dropped, stride: width };
-            let grad_scores = Rows { data: grad_weights, stride: width };
-            let mut query = grads.query();
-            let query = query.from(block.first);
-            mix(grad_scores, self.keys, self.dim, &block, query, Target::Replace);
-            let target = if block.first == 0 { Target::Replace } else { Target::Add };
-            let queries = self.queries.from(block.first);
-            gather(grad_scores, queries, self.dim, &block, grads.key(), target);
-            gather(dropped, grad_out, self.dim, &block, grads.value(), target);
+            self.scores(outputs.grad_out, values, &block, grads);
+            let [out, grad_out] = [outputs.out, outputs.grad_out].map(|x| x.from(block.first));
+            let dim = self.dim;
+            grad_scores(grads, weights, dropped, width, &block, scale, out, grad_out, dim);
+            let [dropped, grads] = [dropped, grads].map(|x| Rows::new(x, width));
+            self.gather(&block, dropped, grads, grad_out, &mut into);
         }
+    }
+
+    /// From a block's weights, as dropped, and the gradients of its scores to those of queries,
+    /// keys and values.
+    fn gather(
+        &self,
+        block: &Block,
+        weights: Rows<T>,
+        grad_scores: Rows<T>,
+        grad_out: Rows<T>,
+        into: &mut HeadGrads<T>,
+    ) {
+        let dim = self.dim;
+        let query = RowsMut::columns(&mut *into.query, dim, block.first * dim);
+        mix(grad_scores, self.keys, dim, block, query, Target::Replace);
+        // Every block has its say about all keys and values.
+        let target = if block.first == 0 { Target::Replace } else { Target::Add };
+        let key = RowsMut::new(&mut *into.key, dim);
+        gather(grad_scores, self.queries.from(block.first), dim, block, key, target);
+        gather(weights, grad_out, dim, block, RowsMut::new(&mut *into.value, dim), target);
     }
 }

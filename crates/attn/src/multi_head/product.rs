@@ -52,15 +52,18 @@ vectorized! {
         const SIDE: usize = 8;
         let whole = n / SIDE * SIDE;
         for j in (0..whole).step_by(SIDE) {
-            let from: [&[T]; SIDE] = std::array::from_fn(|side| &rows.row(j + side)[..dim]);
-            for d in 0..dim {
-                let start = d * out.stride + j;
-                out.data[start..start + SIDE].copy_from_slice(&from.map(|row| row[d]));
+            let base = &rows.data[j * rows.stride..];
+            let [a, b, c, d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map(|side| side * rows.stride);
+            for col in 0..dim {
+                let at = |start: usize| base[start + col];
+                let square = [at(a), at(b), at(c), at(d), at(e), at(f), at(g), at(h)];
+                let start = col * out.stride + j;
+                out.data[start..start + SIDE].copy_from_slice(&square);
             }
         }
         for j in whole..n.next_multiple_of(LANES) {
-            for d in 0..dim {
-                out.data[d * out.stride + j] = if j < n { rows.row(j)[d] } else { T::ZERO };
+            for col in 0..dim {
+                out.data[col * out.stride + j] = if j < n { rows.row(j)[col] } else { T::ZERO };
             }
         }
     }
@@ -235,7 +238,9 @@ macro_rules! tile {
                 out: &mut RowsMut<T>,
                 Place { row, col, target }: Place,
             ) {
-                let left = [$(&left.row(row + $i)[range.clone()]),+];
+                // All from one place and one distance apart: few registers hold where they are.
+                let base = &left.data[row * left.stride + range.start..];
+                let left = [$(&base[$i * left.stride..][..range.len()]),+];
                 $(let mut $sum = out.load::<N>(row + $i, col, target);)+
                 for k in 0..range.len() {
                     let right = right.load::<N>(range.start + k, col);

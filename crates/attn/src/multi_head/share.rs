@@ -3,10 +3,11 @@
 use kernels::Real;
 use rayon::prelude::*;
 
-use super::grads::{HeadGrads, SentenceGrads};
-use super::head::Scratch;
+use super::grads::{Grads, HeadGrads, apart};
+use super::head::{HeadOutputs, Scratch, room};
+use super::layout::{join_heads, split};
 use super::softmax::KEPT;
-use super::{Inputs, MultiHead, Outputs, RowsMut, Sentence};
+use super::{Inputs, MultiHead, Outputs, Sentence};
 
 /// Multiplications below which waking other threads costs more than they save.
 const WORTH_SHARING: usize = 1 << 18;
@@ -42,8 +43,7 @@ fn work(layer: &MultiHead, sentences: &[Sentence]) -> usize {
     2 * weights * layer.dim()
 }
 
-/// Whether single heads are dealt out. Their results lie apart at first and have to be put side
-/// by side, as rows of several heads cannot be lent to several threads.
+/// Whether single heads are dealt out, not whole sentences.
 fn by_head(sentences: &[Sentence], work: usize) -> bool {
     let few = SENTENCES_PER_THREAD * rayon::current_num_threads();
     worth_sharing(work) && sentences.len() < few
@@ -66,12 +66,7 @@ pub(super) fn forward<T: Real>(
             (sentence, take(&mut outs, n * dim), take(&mut kept, n * layer.heads * KEPT))
         });
         each(jobs.collect(), work, |scratch, (sentence, out, kept)| {
-            let n = sentence.queries.len() * KEPT;
-            for head in 0..layer.heads {
-                let out = RowsMut::columns(out, dim, head * head_dim);
-                let kept = &mut kept[head * n..][..n];
-                layer.head(inputs, sentence, head).forward(scratch, out, kept);
-            }
+            forward_sentence(layer, inputs, sentence, scratch, out, kept);
         });
         return;
     }
@@ -82,14 +77,37 @@ pub(super) fn forward<T: Real>(
         (sentence, head, take(&mut rest, n * head_dim), take(&mut kept, n * KEPT))
     });
     each(jobs.collect(), work, |scratch, (sentence, head, part, kept)| {
-        let part = RowsMut::new(part, head_dim);
-        layer.head(inputs, sentence, head).forward(scratch, part, kept);
+        let inputs = inputs.columns(sentence, head * head_dim);
+        layer.head(&inputs, sentence, head).forward(scratch, part, kept);
     });
-    let mut rest = &parts[..];
-    for (sentence, head) in pairs(layer, &sentences) {
-        let rows = RowsMut::columns(out, dim, sentence.queries.start * dim + head * head_dim);
-        copy(&mut rest, sentence.queries.len(), head_dim, rows);
+    for sentence in &sentences {
+        let rows = sentence.queries.start * dim..sentence.queries.end * dim;
+        let apart = sentence.queries.len() * head_dim;
+        join_heads(&parts[rows.clone()], &[0], apart, layer.heads, head_dim, &mut out[rows]);
     }
+}
+
+/// All heads of one sentence.
+fn forward_sentence<T: Real>(
+    layer: &MultiHead,
+    inputs: &Inputs<T>,
+    sentence: &Sentence,
+    scratch: &mut Scratch<T>,
+    out: &mut [T],
+    kept: &mut [T],
+) {
+    let (n, head_dim) = (sentence.queries.len(), layer.head_dim);
+    let mut rows = std::mem::take(&mut scratch.inputs);
+    let mut parts = std::mem::take(&mut scratch.outputs);
+    let inputs = Inputs::from(split(layer, inputs.rows(sentence), &mut rows));
+    let outs = room(&mut parts, out.len());
+    for head in 0..layer.heads {
+        let kept = &mut kept[head * n * KEPT..][..n * KEPT];
+        let part = &mut outs[head * n * head_dim..][..n * head_dim];
+        layer.head(&inputs.nth(sentence, head), sentence, head).forward(scratch, part, kept);
+    }
+    join_heads(outs, &[0], n * head_dim, layer.heads, head_dim, out);
+    (scratch.inputs, scratch.outputs) = (rows, parts);
 }
 
 /// Takes gradients of outputs to queries, keys and values.
@@ -97,48 +115,63 @@ pub(super) fn backward<T: Real>(
     layer: &MultiHead,
     inputs: &Inputs<T>,
     outputs: &Outputs<T>,
-    mut grads: Vec<SentenceGrads<T>>,
+    mut grads: Vec<Grads<T>>,
 ) {
-    let head_dim = layer.head_dim;
     let sentences = layer.sentences();
     let work = 2 * work(layer, &sentences);
-    let run = |scratch: &mut Scratch<T>, sentence: &Sentence, head: usize, grads: HeadGrads<T>| {
-        let (row, n) = (sentence.queries.start, sentence.queries.len() * KEPT);
-        let col = head * head_dim;
-        let (out, grad_out) = (outputs.out.part(row, col), outputs.grad_out.part(row, col));
-        let kept = &outputs.kept[row * layer.heads * KEPT + head * n..][..n];
-        layer.head(inputs, sentence, head).backward(scratch, out, grad_out, kept, grads);
-    };
     if !by_head(&sentences, work) {
         let jobs = sentences.iter().zip(&mut grads).collect();
-        each(jobs, work, |scratch, (sentence, grads): (&Sentence, &mut SentenceGrads<T>)| {
-            for head in 0..layer.heads {
-                run(scratch, sentence, head, grads.head(head * head_dim));
-            }
+        each(jobs, work, |scratch, (sentence, grads)| {
+            backward_sentence(layer, inputs, outputs, sentence, scratch, grads);
         });
         return;
     }
-    let numbers = |s: &Sentence| (s.queries.len() + 2 * s.keys.len()) * layer.dim();
-    let mut parts = vec![T::ZERO; sentences.iter().map(numbers).sum()];
+    let mut parts = vec![T::ZERO; sentences.iter().map(|s| layer.heads * apart(layer, s)).sum()];
     let mut rest = &mut parts[..];
     let jobs = pairs(layer, &sentences).map(|(sentence, head)| {
-        let src_len = sentence.keys.len();
-        let query = take(&mut rest, sentence.queries.len() * head_dim);
-        let memory = take(&mut rest, 2 * src_len * head_dim);
-        (sentence, head, HeadGrads::alone(query, memory, src_len, head_dim))
+        (sentence, head, HeadGrads::new(take(&mut rest, apart(layer, sentence)), layer, sentence))
     });
-    each(jobs.collect(), work, |scratch, (sentence, head, grads)| {
-        run(scratch, sentence, head, grads);
+    each(jobs.collect(), work, |scratch, (sentence, head, into)| {
+        let (row, col) = (sentence.queries.start, head * layer.head_dim);
+        let (out, grad_out) = (outputs.out.part(row, col), outputs.grad_out.part(row, col));
+        let inputs = inputs.columns(sentence, col);
+        let outputs = HeadOutputs { out, grad_out, kept: outputs.kept(layer, sentence, head) };
+        layer.head(&inputs, sentence, head).backward(scratch, &outputs, into);
     });
-    let mut rest = &parts[..];
+    let mut rest = &mut parts[..];
     for (sentence, grads) in sentences.iter().zip(&mut grads) {
-        for head in 0..layer.heads {
-            let mut grads = grads.head(head * head_dim);
-            copy(&mut rest, sentence.queries.len(), head_dim, grads.query());
-            copy(&mut rest, sentence.keys.len(), head_dim, grads.key());
-            copy(&mut rest, sentence.keys.len(), head_dim, grads.value());
-        }
+        let parts = take(&mut rest, layer.heads * apart(layer, sentence));
+        grads.join(layer, sentence, parts);
     }
+}
+
+/// All heads of one sentence.
+fn backward_sentence<T: Real>(
+    layer: &MultiHead,
+    inputs: &Inputs<T>,
+    outputs: &Outputs<T>,
+    sentence: &Sentence,
+    scratch: &mut Scratch<T>,
+    grads: &mut Grads<T>,
+) {
+    let (n, apart) = (sentence.queries.len(), apart(layer, sentence));
+    let mut rows = std::mem::take(&mut scratch.inputs);
+    let mut parts = std::mem::take(&mut scratch.outputs);
+    let [queries, keys, values] = inputs.rows(sentence);
+    let out = (outputs.out, sentence.queries.clone());
+    let grad_out = (outputs.grad_out, sentence.queries.clone());
+    let all = split(layer, [queries, keys, values, out, grad_out], &mut rows);
+    let [queries, keys, values, out, grad_out] = all;
+    let inputs = Inputs { queries, keys, values };
+    let parts_of_heads = room(&mut parts, layer.heads * apart);
+    for (head, part) in parts_of_heads.chunks_exact_mut(apart.max(1)).enumerate() {
+        let into = HeadGrads::new(part, layer, sentence);
+        let (out, grad_out) = (out.from(head * n), grad_out.from(head * n));
+        let outputs = HeadOutputs { out, grad_out, kept: outputs.kept(layer, sentence, head) };
+        layer.head(&inputs.nth(sentence, head), sentence, head).backward(scratch, &outputs, into);
+    }
+    grads.join(layer, sentence, parts_of_heads);
+    (scratch.inputs, scratch.outputs) = (rows, parts);
 }
 
 /// Every head of every sentence.
@@ -147,21 +180,4 @@ fn pairs<'a>(
     sentences: &'a [Sentence],
 ) -> impl Iterator<Item = (&'a Sentence, usize)> {
     sentences.iter().flat_map(|sentence| (0..layer.heads).map(move |head| (sentence, head)))
-}
-
-/// Cuts `n` rows of `dim` numbers off `rest` and writes them to `rows`.
-fn copy<T: Real>(rest: &mut &[T], n: usize, dim: usize, mut rows: RowsMut<T>) {
-    let from = rest.split_off(..n * dim).expect("as many numbers as there are heads and rows");
-    for (i, from) in from.chunks_exact(dim).enumerate() {
-        rows.from(i).data[..dim].copy_from_slice(from);
-    }
-}
-
-impl<T: Real> RowsMut<'_, T> {
-    /// Writes zeros to `n` rows of `dim` numbers.
-    pub(super) fn clear(&mut self, n: usize, dim: usize) {
-        for i in 0..n {
-            self.from(i).data[..dim].fill(T::ZERO);
-        }
-    }
 }

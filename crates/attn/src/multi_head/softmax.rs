@@ -20,72 +20,92 @@ vectorized! {
     pub(super) fn softmax<T: Real>(
         scores: &mut [T], width: usize, block: &Block, scale: T, kept: &mut [T],
     ) {
-        let rows = scores.chunks_exact_mut(width).zip(kept.chunks_exact_mut(KEPT));
-        for (i, (row, kept)) in rows.enumerate() {
+        // Step by step for all rows: a row alone would wait for the end of each of its sums.
+        for (i, (row, kept)) in pairs(scores, width, kept).enumerate() {
             let seen = block.seen(i..i + 1);
-            let (start, n) = (seen.start, seen.len());
-            if start > 0 {
+            let n = seen.len();
+            if seen.start > 0 {
                 row.copy_within(seen, 0);
             }
-            let (peak, factor) = softmax_row(row, n, scale);
-            (kept[0], kept[1]) = (peak, factor);
-            if start > 0 {
-                row.copy_within(0..n, start);
-                row[..start].fill(T::ZERO);
+            kept[0] = scale_row(row, n, scale);
+        }
+        for (i, (row, kept)) in pairs(scores, width, kept).enumerate() {
+            let n = block.seen(i..i + 1).len();
+            let total = exp_row(row, n, kept[0]);
+            kept[1] = if n == 0 { T::ZERO } else { T::ONE / total };
+        }
+        for (i, (row, kept)) in pairs(scores, width, kept).enumerate() {
+            let seen = block.seen(i..i + 1);
+            normalize_row(row, seen.len(), kept[1]);
+            if seen.start > 0 {
+                row.copy_within(0..seen.len(), seen.start);
+                row[..seen.start].fill(T::ZERO);
             }
         }
     }
 }
 
-/// Replaces the first `n` scores of a row by their softmax and the others by zero; returns the
-/// largest score and the factor.
+/// Each row with the numbers kept of it.
 #[inline(always)]
-fn softmax_row<T: Real>(row: &mut [T], n: usize, scale: T) -> (T, T) {
-    let whole = n / LANES;
-    let (chunks, _) = row.as_chunks_mut::<LANES>();
+fn pairs<'a, T>(
+    scores: &'a mut [T],
+    width: usize,
+    kept: &'a mut [T],
+) -> impl Iterator<Item = (&'a mut [T], &'a mut [T])> {
+    scores.chunks_exact_mut(width).zip(kept.chunks_exact_mut(KEPT))
+}
+
+/// Scales the first `n` scores of a row, and returns the largest of them. What follows them in
+/// their last lanes becomes the lowest number.
+#[inline(always)]
+fn scale_row<T: Real>(row: &mut [T], n: usize, scale: T) -> T {
+    let (chunks, rest) = (row.as_chunks_mut::<LANES>().0, n % LANES);
     let mut best = [T::LOWEST; LANES];
-    for chunk in &mut chunks[..whole] {
+    for chunk in &mut chunks[..n / LANES] {
         for lane in 0..LANES {
             chunk[lane] *= scale;
             best[lane] = best[lane].maximum(chunk[lane]);
         }
     }
-    let rest = n % LANES;
     if rest > 0 {
-        let chunk = &mut chunks[whole];
+        let chunk = &mut chunks[n / LANES];
         for lane in 0..LANES {
             chunk[lane] = if lane < rest { chunk[lane] * scale } else { T::LOWEST };
             best[lane] = best[lane].maximum(chunk[lane]);
         }
     }
-    let peak = fold(best, T::maximum);
+    fold(best, T::maximum)
+}
+
+/// Replaces the first `n` numbers of a row by their exponentials, and returns the sum of these.
+/// What follows them in their last lanes becomes zero.
+#[inline(always)]
+fn exp_row<T: Real>(row: &mut [T], n: usize, peak: T) -> T {
+    let (chunks, rest) = (row.as_chunks_mut::<LANES>().0, n % LANES);
     let mut sums = [T::ZERO; LANES];
-    for chunk in &mut chunks[..whole] {
+    for chunk in &mut chunks[..n / LANES] {
         for lane in 0..LANES {
             chunk[lane] = (chunk[lane] - peak).exp();
             sums[lane] += chunk[lane];
         }
     }
     if rest > 0 {
-        let chunk = &mut chunks[whole];
+        let chunk = &mut chunks[n / LANES];
         for lane in 0..LANES {
             let power = (chunk[lane] - peak).exp();
             chunk[lane] = if lane < rest { power } else { T::ZERO };
             sums[lane] += chunk[lane];
         }
     }
-    let total = fold(sums, |a, b| a + b);
-    let factor = if n == 0 { T::ZERO } else { T::ONE / total };
-    let seen = n.div_ceil(LANES);
-    for chunk in &mut chunks[..seen] {
-        for value in chunk {
-            *value *= factor;
-        }
-    }
-    for chunk in &mut chunks[seen..] {
-        *chunk = [T::ZERO; LANES];
-    }
-    (peak, factor)
+    fold(sums, |a, b| a + b)
+}
+
+/// Multiplies the first `n` numbers of a row, and clears the lanes behind theirs.
+#[inline(always)]
+fn normalize_row<T: Real>(row: &mut [T], n: usize, factor: T) {
+    let (seen, unseen) = row.as_chunks_mut::<LANES>().0.split_at_mut(n.div_ceil(LANES));
+    seen.as_flattened_mut().iter_mut().for_each(|value| *value *= factor);
+    unseen.as_flattened_mut().fill(T::ZERO);
 }
 
 /// Joins the lanes, always in the same order.
@@ -112,10 +132,10 @@ vectorized! {
             let (peak, factor) = (kept[0], kept[1]);
             for (c, chunk) in row.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                 let inside = inside(&seen, c);
-                for lane in 0..LANES {
-                    let weight = (chunk[lane] * scale - peak).exp() * factor;
+                for (lane, score) in chunk.iter_mut().enumerate() {
+                    let weight = (*score * scale - peak).exp() * factor;
                     let visible = lane >= inside.start && lane < inside.end;
-                    chunk[lane] = if visible { weight } else { T::ZERO };
+                    *score = if visible { weight } else { T::ZERO };
                 }
             }
         }
