@@ -24,6 +24,7 @@ const UPDATES: u64 = 8;
 const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
 
 fn main() {
+    kernels::memory::keep_freed();
     let config = RnnConfig { dropout: 0.3.try_into().expect("a rate"), ..Default::default() };
     let vocabs = Vocabs { src: VOCAB, tgt: VOCAB, joint: true, ..Default::default() };
     let config = ModelConfig::Rnn(config);

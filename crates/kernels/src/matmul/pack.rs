@@ -68,7 +68,7 @@ pub(super) type Pack<T> = unsafe fn(Operand<'_, T>, &Part, &mut [T]);
 pub(super) fn plain<T: Real>(from: Operand<'_, T>, part: &Part, cells: &mut [T]) {
     let Part { depth, width, .. } = part;
     let n_cells = depth.len().next_multiple_of(T::TOGETHER);
-    if part.lanes.len() % width != 0 || n_cells != depth.len() {
+    if !part.lanes.len().is_multiple_of(*width) || n_cells != depth.len() {
         cells.fill(T::ZERO);
     }
     for strip in (0..n_cells).step_by(STRIP) {
