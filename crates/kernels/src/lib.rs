@@ -24,6 +24,7 @@
 //! | [`random`] | random numbers that can be replayed; [`Mode`] |
 //! | [`slices`], [`simd`] | loops, compiled for each instruction set |
 //! | [`storage`] | tensors as slices |
+//! | [`memory`] | what the allocator does with freed memory |
 //! | [`gradient`] | finite differences, for tests |
 
 pub mod activation;
@@ -34,6 +35,7 @@ pub mod embedding;
 pub mod gradient;
 pub mod linear;
 pub mod matmul;
+pub mod memory;
 mod mixed;
 pub mod norm;
 pub mod operation;

@@ -15,6 +15,7 @@ const TGT_LEN: usize = 15;
 const UPDATES: u64 = 8;
 
 fn main() {
+    kernels::memory::keep_freed();
     let config = RnnConfig { dropout: 0.3.try_into().expect("a rate"), ..Default::default() };
     let vocabs = Vocabs { src: VOCAB, tgt: VOCAB, joint: true, ..Default::default() };
     let special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    kernels::memory::keep_freed();
     let cli = cli::Cli::parse();
     let console = cli.global.console();
     match cli.run(&console) {

@@ -37,6 +37,7 @@ const LEAST: Duration = Duration::from_secs(8);
 const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
 
 fn main() {
+    kernels::memory::keep_freed();
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let shape = args.iter().find(|arg| arg.len() == 1).map_or("T", String::as_str);
     let bf16 = args.iter().any(|arg| arg == "bf16");

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::{Operand, Part, STRIP};
 use crate::Mixed;
 use crate::matmul::bf16::SMALLEST;
+use crate::simd::fetch;
 
 /// Lanes and cells in a register.
 const LANES: usize = 16;
@@ -54,8 +55,13 @@ macro_rules! packing {
                     for cell in strip..n_cells.min(strip + STRIP) {
                         let k = part.depth.start + cell * $factors;
                         let loaded = $across(from, k..part.depth.end, lanes.clone());
+                        // Rows lie apart, and nobody else would fetch the next strip in time.
+                        for k in k..k + $factors {
+                            let ahead = (k + STRIP * $factors) * from.depth_stride + lane;
+                            fetch(from.data.as_ptr().wrapping_add(ahead));
+                        }
                         let start = part.place(lane, cell, n_cells);
-                        if part.width % LANES == 0 {
+                        if part.width.is_multiple_of(LANES) {
                             store(&mut cells[start..], loaded);
                         } else {
                             store_half(&mut cells[start..], _mm512_castps512_ps256(loaded));
