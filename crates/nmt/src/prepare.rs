@@ -60,7 +60,7 @@ impl Prepare {
         let parts = parts(&experiment, &dir);
         // The corpus itself may lie there under such a name.
         let written = parts.iter().flat_map(|part| [&part.src, &part.tgt]);
-        if let Some(found) = written.chain([&file]).find(|path| path.exists()) {
+        if let Some(found) = [&file].into_iter().chain(written).find(|path| path.exists()) {
             return Err(anyhow::anyhow!("{} exists already", found.display()))
                 .hint("choose another directory with `--out`, or remove the file");
         }

@@ -78,7 +78,7 @@ pub enum Error {
     },
 
     /// A model is to be trained on with other tokenizers than its own.
-    #[error("the tokenizers in {dir} are not those of the model in {init}, which has its own")]
+    #[error("the tokenizers in {dir} are not those that the model in {init} was trained with")]
     OtherTokenizer {
         /// Where the tokenizers are.
         dir: PathBuf,

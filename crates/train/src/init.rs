@@ -12,10 +12,19 @@ use crate::{
 /// Gives `model` the weights of another one, all or some of them.
 ///
 /// # Errors
-/// [`Error::Init`] with the parameter that the other model does not have, or has in another
+/// [`Error::OtherTokenizer`] if that model was trained with other tokenizers than `model` is made
+/// for; [`Error::Init`] with the parameter that the other model does not have, or has in another
 /// shape, or has besides those of this one.
 pub(crate) fn start_from(model: &Model, init: &Init) -> Result<()> {
     let from = Model::open(&init.dir, &Device::Cpu)?;
+    let (own, new) = (from.vocabs(), model.vocabs());
+    let sides = [
+        (&own.src_fingerprint, &new.src_fingerprint),
+        (&own.tgt_fingerprint, &new.tgt_fingerprint),
+    ];
+    if sides.iter().any(|(own, new)| !own.is_empty() && own != new) {
+        return Err(Error::OtherTokenizer { dir: init.dir.clone(), init: init.dir.clone() });
+    }
     let wrong = |name: &str, reason: String| Error::Init {
         dir: init.dir.clone(),
         name: name.into(),

@@ -260,7 +260,17 @@ fn a_model_is_not_trained_on_with_other_tokenizers() -> Result<(), Anything> {
     experiment.init = Some(Init { dir: dirs[0].clone(), only: Vec::new() });
     experiment.tokenizer = existing(dirs[1].clone());
     let message = said(&experiment, &dir.path().join("third"));
-    assert!(message.contains("are not those of the model in "), "{message}");
+    assert!(message.contains("are not those that the model in "), "{message}");
+    // The same in the folder of the model itself, where they are of the same size.
+    let swapped = dirs[0].join("tokenizer.json");
+    let good = fs::read_to_string(&swapped)?;
+    let tokenizer = text::TokenizerConfig { vocab: 262, ..Default::default() };
+    let lines = ["9 9 9 9 9 9 9 9"; 9].map(str::to_owned).into_iter();
+    text::Tokenizer::train(&tokenizer, lines)?.save(&swapped)?;
+    experiment.tokenizer = Tokenizer::default();
+    let message = said(&experiment, &dir.path().join("third"));
+    assert!(message.contains("are not those that the model in "), "{message}");
+    fs::write(&swapped, good)?;
     experiment.tokenizer = existing(dirs[0].clone());
     run(&experiment, &dir.path().join("third"), Start::New, None).0?;
     Ok(())

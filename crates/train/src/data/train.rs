@@ -33,7 +33,7 @@ enum Side {
     /// Ids, the same in each epoch.
     Usual(Sentences),
     /// The pieces that ids are drawn for in each epoch.
-    Sampled { pieces: Sentences, sampler: Sampler },
+    Sampled { pieces: Sentences, sampler: Box<Sampler> },
 }
 
 /// Where the pairs of a corpus are, and how they are used.
@@ -69,7 +69,7 @@ impl Train {
                 None => Side::Usual(Sentences::default()),
                 Some(how) => Side::Sampled {
                     pieces: Sentences::default(),
-                    sampler: Sampler::new(Arc::clone(tokenizer), how)?,
+                    sampler: Box::new(Sampler::new(Arc::clone(tokenizer), how)?),
                 },
             })
         };

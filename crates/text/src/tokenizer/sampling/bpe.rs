@@ -19,7 +19,7 @@ pub(super) struct Merges {
     /// Two neighbours → the rank of their merge, and what they become.
     ranks: HashMap<(u32, u32), (u32, u32)>,
     /// The id of each byte.
-    bytes: [u32; 256],
+    bytes: Box<[u32; 256]>,
 }
 
 /// The part of a saved model that tells its merges, in order.
@@ -69,7 +69,7 @@ impl Merges {
             let merged = id(&format!("{left}{right}"))?;
             ranks.insert((id(left)?, id(right)?), (rank, merged));
         }
-        let mut bytes = [0; 256];
+        let mut bytes = Box::new([0; 256]);
         for (piece, id) in pieces.iter().zip(0..) {
             if let [byte] = **piece {
                 bytes[usize::from(byte)] = id;
@@ -142,7 +142,7 @@ mod tests {
     fn merges() -> Merges {
         let ranks = [((0, 1), 4), ((2, 3), 5), ((1, 2), 6), ((4, 5), 7)];
         let ranks = ranks.into_iter().zip(0..).map(|((pair, id), rank)| (pair, (rank, id)));
-        Merges { ranks: ranks.collect(), bytes: [0; 256] }
+        Merges { ranks: ranks.collect(), bytes: Box::new([0; 256]) }
     }
 
     /// The result when the answers to “is this one left out?” are given.
