@@ -97,7 +97,8 @@ impl<T: Real> Batch<T> {
 
     pub(crate) fn forward(&self) -> (Vec<T>, Saved<T>) {
         let mut out = vec![T::of(f64::NAN); self.queries.len()];
-        let saved = self.layer().forward(self.q(), self.k(), self.v(), &mut out).unwrap();
+        let saved =
+            self.layer().forward(self.q(), self.k(), self.v(), &mut out).expect("sizes that fit");
         (out, saved)
     }
 
@@ -107,7 +108,9 @@ impl<T: Real> Batch<T> {
         let mut memory = vec![T::of(f64::NAN); self.memory.len()];
         let grads = Grads::Apart { query: &mut query, memory: &mut memory };
         let layer = self.layer();
-        layer.backward(self.q(), self.k(), self.v(), &out, &saved, &self.probe, grads).unwrap();
+        layer
+            .backward(self.q(), self.k(), self.v(), &out, &saved, &self.probe, grads)
+            .expect("sizes that fit");
         Results { out, query, memory }
     }
 
@@ -118,6 +121,6 @@ impl<T: Real> Batch<T> {
     }
 
     pub(crate) fn weights(&self, sentence: usize, which: attn::multi_head::Heads) -> Vec<T> {
-        self.layer().weights(self.q(), self.k(), sentence, which).unwrap()
+        self.layer().weights(self.q(), self.k(), sentence, which).expect("sizes that fit")
     }
 }
