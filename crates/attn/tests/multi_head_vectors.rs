@@ -14,6 +14,9 @@ use safetensors::SafeTensors;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/heads.safetensors");
 
+/// A case's name, the queries and keys of its sentences, and what is visible.
+type Case = (String, Vec<(usize, usize)>, Visible);
+
 /// Sums of some tens of products in float64 stay far below this.
 const TOLERANCE: f64 = 1e-13;
 
@@ -43,8 +46,7 @@ impl Vectors {
         Ok(kernels::storage::to_vec(self.tensor(name)?)?)
     }
 
-    /// Names of the cases, their sentences, and what is visible.
-    fn cases(&self) -> Result<Vec<(String, Vec<(usize, usize)>, Visible)>> {
+    fn cases(&self) -> Result<Vec<Case>> {
         let (lengths, src_lengths) = (self.list("lengths")?, self.list("src_lengths")?);
         let cases = self.made["cases"].as_object().ok_or("no cases")?;
         let case = |(name, case): (&String, &serde_json::Value)| {

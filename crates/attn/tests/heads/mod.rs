@@ -98,7 +98,7 @@ impl<T: Real> Batch<T> {
     pub(crate) fn forward(&self) -> (Vec<T>, Saved<T>) {
         let mut out = vec![T::of(f64::NAN); self.queries.len()];
         let saved =
-            self.layer().forward(self.q(), self.k(), self.v(), &mut out).expect("rows that fit");
+            self.layer().forward(self.q(), self.k(), self.v(), &mut out).expect("sizes that fit");
         (out, saved)
     }
 
@@ -110,7 +110,7 @@ impl<T: Real> Batch<T> {
         let layer = self.layer();
         layer
             .backward(self.q(), self.k(), self.v(), &out, &saved, &self.probe, grads)
-            .expect("rows that fit");
+            .expect("sizes that fit");
         Results { out, query, memory }
     }
 
@@ -121,6 +121,6 @@ impl<T: Real> Batch<T> {
     }
 
     pub(crate) fn weights(&self, sentence: usize, which: attn::multi_head::Heads) -> Vec<T> {
-        self.layer().weights(self.q(), self.k(), sentence, which).expect("rows that fit")
+        self.layer().weights(self.q(), self.k(), sentence, which).expect("sizes that fit")
     }
 }
