@@ -5,11 +5,11 @@ use crate::Real;
 use crate::matmul::{Matrix, MatrixMut, Target, matmul};
 use crate::recurrent::{add_column_sums, repeat_row};
 
-/// A weight `[output, input]` with its bias `[output]`.
+/// A weight `[output, input]`, with a bias `[output]` or without.
 #[derive(Clone, Copy, Debug)]
 pub struct Affine<'a, T> {
     weight: &'a [T],
-    bias: &'a [T],
+    bias: Option<&'a [T]>,
     input: usize,
     output: usize,
 }
@@ -19,19 +19,28 @@ pub struct Affine<'a, T> {
 pub struct Gradient<T> {
     /// Of the weight, `[output, input]`.
     pub weight: Vec<T>,
-    /// Of the bias, `[output]`.
+    /// Of the bias, `[output]`; empty without one.
     pub bias: Vec<T>,
 }
 
 impl<'a, T: Real> Affine<'a, T> {
-    /// A layer that takes rows of `input` numbers.
+    /// A layer with a bias that takes rows of `input` numbers.
     ///
     /// # Panics
     /// If weight and bias do not fit together.
     pub fn new(weight: &'a [T], bias: &'a [T], input: usize) -> Self {
         let output = bias.len();
         assert_eq!(weight.len(), output * input, "weight for {output} outputs of {input} inputs");
-        Self { weight, bias, input, output }
+        Self { weight, bias: Some(bias), input, output }
+    }
+
+    /// A layer without a bias that takes rows of `input` numbers.
+    ///
+    /// # Panics
+    /// If `weight` is no whole number of rows.
+    pub fn unbiased(weight: &'a [T], input: usize) -> Self {
+        assert!(weight.len().is_multiple_of(input), "{} numbers for {input} inputs", weight.len());
+        Self { weight, bias: None, input, output: weight.len() / input }
     }
 
     /// Size of an output row.
@@ -43,7 +52,9 @@ impl<'a, T: Real> Affine<'a, T> {
     pub fn forward(&self, x: &[T]) -> Vec<T> {
         let rows = x.len() / self.input;
         let mut out = vec![T::ZERO; rows * self.output];
-        repeat_row(self.bias, &mut out);
+        if let Some(bias) = self.bias {
+            repeat_row(bias, &mut out);
+        }
         let weight = Matrix::new(self.weight, self.output, self.input).t();
         let c = MatrixMut::new(&mut out, rows, self.output);
         matmul(Matrix::new(x, rows, self.input), weight, c, Target::Add);
@@ -66,8 +77,10 @@ impl<'a, T: Real> Affine<'a, T> {
         let c = MatrixMut::new(&mut weight, self.output, self.input);
         let upstream = Matrix::new(grad, rows, self.output).t();
         matmul(upstream, Matrix::new(x, rows, self.input), c, Target::Replace);
-        let mut bias = vec![T::ZERO; self.output];
-        add_column_sums(grad, &mut bias);
+        let mut bias = vec![T::ZERO; self.bias.map_or(0, <[T]>::len)];
+        if !bias.is_empty() {
+            add_column_sums(grad, &mut bias);
+        }
         Gradient { weight, bias }
     }
 }

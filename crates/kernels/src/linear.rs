@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::matmul::{Matrix, MatrixMut, Target, matmul};
+use crate::affine::Affine;
+use crate::matmul::Target;
 use crate::operation::{Operation, Output, apply};
-use crate::recurrent::{add_column_sums, repeat_row};
 use crate::{Real, slices};
 
 /// What follows the product.
@@ -51,16 +51,7 @@ impl<T: Real> Operation<T> for Linear {
     }
 
     fn forward(&self, inputs: &[&[T]]) -> Result<Output<T, ()>> {
-        let mut values = vec![T::ZERO; self.rows * self.output];
-        if let Some(bias) = inputs.get(2) {
-            repeat_row(bias, &mut values);
-        }
-        matmul(
-            Matrix::new(inputs[0], self.rows, self.input),
-            Matrix::new(inputs[1], self.output, self.input).t(),
-            MatrixMut::new(&mut values, self.rows, self.output),
-            Target::Add,
-        );
+        let mut values = self.affine(inputs).forward(inputs[0]);
         if self.activation == Activation::Tanh {
             slices::tanh(&mut values);
         }
@@ -72,22 +63,21 @@ impl<T: Real> Operation<T> for Linear {
         if self.activation == Activation::Tanh {
             slices::tanh_backward(&mut grad, output);
         }
-        let upstream = Matrix::new(&grad, self.rows, self.output);
-        let mut grad_x = vec![T::ZERO; self.rows * self.input];
-        let weight = Matrix::new(inputs[1], self.output, self.input);
-        let out = MatrixMut::new(&mut grad_x, self.rows, self.input);
-        matmul(upstream, weight, out, Target::Replace);
-        let mut grad_weight = vec![T::ZERO; self.output * self.input];
-        let x = Matrix::new(inputs[0], self.rows, self.input);
-        let out = MatrixMut::new(&mut grad_weight, self.output, self.input);
-        matmul(upstream.t(), x, out, Target::Replace);
-        let mut grads = vec![grad_x, grad_weight];
-        if inputs.len() == 3 {
-            let mut grad_bias = vec![T::ZERO; self.output];
-            add_column_sums(&grad, &mut grad_bias);
-            grads.push(grad_bias);
+        let layer = self.affine(inputs);
+        let mut grad_x = vec![T::ZERO; inputs[0].len()];
+        layer.input_gradient(&grad, &mut grad_x, Target::Replace);
+        let gradient = layer.gradient(inputs[0], &grad);
+        let bias = inputs.get(2).map(|_| gradient.bias);
+        Ok([grad_x, gradient.weight].into_iter().chain(bias).collect())
+    }
+}
+
+impl Linear {
+    fn affine<'a, T: Real>(&self, inputs: &[&'a [T]]) -> Affine<'a, T> {
+        match inputs.get(2) {
+            Some(bias) => Affine::new(inputs[1], bias, self.input),
+            None => Affine::unbiased(inputs[1], self.input),
         }
-        Ok(grads)
     }
 }
 

@@ -1,12 +1,16 @@
 //! A model of any family, made ready to search.
 
-use crate::{EncoderDecoder, Error, Model, ModelConfig, Result, Special, Step, rnn, transformer};
+use crate::{
+    EncoderDecoder, Error, Model, ModelConfig, Result, Special, Step, Vocabs, rnn, transformer,
+};
 
 use crate::transformer::Attended;
 
 /// A model made ready to search: its weights packed, once for all sentences.
 #[derive(Debug)]
 pub struct Ready {
+    vocabs: Vocabs,
+    special: Special,
     family: Family,
 }
 
@@ -19,6 +23,8 @@ enum Family {
 /// Where a search stands.
 #[derive(Clone, Debug)]
 pub struct State {
+    /// Number of hypotheses.
+    rows: usize,
     family: FamilyState,
 }
 
@@ -39,7 +45,7 @@ impl Ready {
                 transformer::Ready::new(config, parameters, vocabs, model.special)?,
             )),
         };
-        Ok(Self { family })
+        Ok(Self { vocabs: model.vocabs.clone(), special: model.special, family })
     }
 
     /// Reads alignments from this attention instead of [`Attended::default`].
@@ -65,28 +71,27 @@ impl EncoderDecoder for Ready {
     type State = State;
 
     fn vocab(&self) -> usize {
-        match &self.family {
-            Family::Rnn(ready) => ready.vocab(),
-            Family::Transformer(ready) => ready.vocab(),
-        }
+        self.vocabs.tgt
     }
 
     fn special(&self) -> Special {
-        match &self.family {
-            Family::Rnn(ready) => ready.special(),
-            Family::Transformer(ready) => ready.special(),
-        }
+        self.special
     }
 
     fn start(&self, src: &[Vec<u32>]) -> Result<State> {
+        check("source", src.iter().flatten(), self.vocabs.src)?;
         let family = match &self.family {
             Family::Rnn(ready) => FamilyState::Rnn(ready.start(src)?),
             Family::Transformer(ready) => FamilyState::Transformer(ready.start(src)?),
         };
-        Ok(State { family })
+        Ok(State { rows: src.len(), family })
     }
 
     fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
+        if last.len() != state.rows {
+            return Err(Error::Rows { expected: state.rows, found: last.len() });
+        }
+        check("target", last, self.vocabs.tgt)?;
         match (&self.family, &mut state.family) {
             (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.step(state, last),
             (Family::Transformer(ready), FamilyState::Transformer(state)) => {
@@ -97,12 +102,29 @@ impl EncoderDecoder for Ready {
     }
 
     fn select(&self, state: &mut State, rows: &[usize]) -> Result<()> {
+        if let Some(&row) = rows.iter().find(|&&row| row >= state.rows) {
+            return Err(Error::Rows { expected: state.rows, found: row + 1 });
+        }
         match (&self.family, &mut state.family) {
             (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.select(state, rows),
             (Family::Transformer(ready), FamilyState::Transformer(state)) => {
-                ready.select(state, rows)
+                ready.select(state, rows);
             }
-            _ => Err(Error::ForeignState),
+            _ => return Err(Error::ForeignState),
         }
+        state.rows = rows.len();
+        Ok(())
+    }
+}
+
+/// Makes sure that a vocabulary holds all `ids`.
+fn check<'a>(
+    side: &'static str,
+    ids: impl IntoIterator<Item = &'a u32>,
+    vocab: usize,
+) -> Result<()> {
+    match ids.into_iter().find(|&&id| id as usize >= vocab) {
+        Some(&id) => Err(Error::UnknownId { side, id, vocab }),
+        None => Ok(()),
     }
 }

@@ -130,6 +130,22 @@ fn a_sentence_beyond_learned_positions_is_refused() -> Result<()> {
 }
 
 #[test]
+fn unknown_ids_and_rows_are_refused_in_search() -> Result<()> {
+    let ready = family::model(&ModelConfig::Transformer(small()), DType::F32)?.ready()?;
+    let said = |error: model::Error| error.to_string();
+    let error = said(ready.start(&[vec![11]]).expect_err("11 of 11"));
+    assert!(error.contains("id 11 lies outside the source vocabulary of 11"), "{error}");
+    let mut state = ready.start(&[SRC[0].to_vec()])?;
+    let error = said(ready.step(&mut state, &[11]).expect_err("11 of 11"));
+    assert!(error.contains("id 11 lies outside the target vocabulary of 11"), "{error}");
+    let error = said(ready.step(&mut state, &[SPECIAL.bos; 2]).expect_err("one row"));
+    assert!(error.contains("over 1 rows was given 2"), "{error}");
+    let error = said(ready.select(&mut state, &[1]).expect_err("one row"));
+    assert!(error.contains("over 1 rows was given 2"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn names_of_parameters_are_an_interface() -> Result<()> {
     let config = TransformerConfig { encoder_layers: size(1), decoder_layers: size(1), ..small() };
     let expected = [

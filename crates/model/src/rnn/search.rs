@@ -16,7 +16,7 @@ use super::{Rnn, tables};
 use crate::batch::SourceBatch;
 use crate::config::RnnConfig;
 use crate::parameters::Parameters;
-use crate::{EncoderDecoder, Error, Result, Special, Step, Vocabs};
+use crate::{Result, Special, Step, Vocabs};
 
 /// A recurrent model made ready to search: its step weights packed, once for all sentences.
 #[derive(Debug)]
@@ -180,23 +180,9 @@ impl Ready {
     }
 }
 
-impl EncoderDecoder for Ready {
-    type State = State;
-
-    fn vocab(&self) -> usize {
-        self.vocabs.tgt
-    }
-
-    fn special(&self) -> Special {
-        self.special
-    }
-
-    fn start(&self, src: &[Vec<u32>]) -> Result<State> {
-        for &id in src.iter().flatten() {
-            if id as usize >= self.vocabs.src {
-                return Err(Error::UnknownId { side: "source", id, vocab: self.vocabs.src });
-            }
-        }
+impl Ready {
+    /// Encodes sentences of known ids.
+    pub(crate) fn start(&self, src: &[Vec<u32>]) -> Result<State> {
         let src: Vec<&[u32]> = src.iter().map(Vec::as_slice).collect();
         let n = src.len();
         let batch = SourceBatch::new(&src, self.special)?;
@@ -234,13 +220,8 @@ impl EncoderDecoder for Ready {
         })
     }
 
-    fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
-        if last.len() != state.rows.len() {
-            return Err(Error::Rows { expected: state.rows.len(), found: last.len() });
-        }
-        if let Some(&id) = last.iter().find(|&&id| id as usize >= self.vocabs.tgt) {
-            return Err(Error::UnknownId { side: "target", id, vocab: self.vocabs.tgt });
-        }
+    /// One step of all rows, with as many known ids.
+    pub(crate) fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
         let tops = self.layers(state, last);
         let (attentional, weights) = self.attend(state, tops)?;
         let log_probs = self.log_probs(&attentional);
@@ -253,11 +234,8 @@ impl EncoderDecoder for Ready {
         Ok(Step { log_probs, weights })
     }
 
-    fn select(&self, state: &mut State, rows: &[usize]) -> Result<()> {
-        let n = state.rows.len();
-        if let Some(&row) = rows.iter().find(|&&row| row >= n) {
-            return Err(Error::Rows { expected: n, found: row + 1 });
-        }
+    /// Makes old row `rows[i]`, which there is, the new row `i`.
+    pub(crate) fn select(&self, state: &mut State, rows: &[usize]) {
         let dim = self.shape.dim;
         let pick = |values: &mut Vec<f32>| {
             if !values.is_empty() {
@@ -270,6 +248,5 @@ impl EncoderDecoder for Ready {
         }
         pick(&mut state.fed);
         state.rows = rows.iter().map(|&row| state.rows[row]).collect();
-        Ok(())
     }
 }

@@ -21,7 +21,7 @@ use crate::batch::SourceBatch;
 use crate::config::{NormPlace, Positions, TransformerConfig};
 use crate::parameters::Parameters;
 use crate::rnn::tables;
-use crate::{EncoderDecoder, Error, Result, Special, Step, Vocabs};
+use crate::{Error, Result, Special, Step, Vocabs};
 
 /// Which of a decoder's attentions over the source alignments are read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -243,23 +243,9 @@ impl Ready {
     }
 }
 
-impl EncoderDecoder for Ready {
-    type State = State;
-
-    fn vocab(&self) -> usize {
-        self.vocabs.tgt
-    }
-
-    fn special(&self) -> Special {
-        self.special
-    }
-
-    fn start(&self, src: &[Vec<u32>]) -> Result<State> {
-        for &id in src.iter().flatten() {
-            if id as usize >= self.vocabs.src {
-                return Err(Error::UnknownId { side: "source", id, vocab: self.vocabs.src });
-            }
-        }
+impl Ready {
+    /// Encodes sentences of known ids.
+    pub(crate) fn start(&self, src: &[Vec<u32>]) -> Result<State> {
         let src: Vec<&[u32]> = src.iter().map(Vec::as_slice).collect();
         let sentences = SourceBatch::new(&src, self.special)?.sentences;
         let network = Transformer { config: &self.config, parameters: &self.parameters };
@@ -284,13 +270,8 @@ impl EncoderDecoder for Ready {
         })
     }
 
-    fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
-        if last.len() != state.sentences.len() {
-            return Err(Error::Rows { expected: state.sentences.len(), found: last.len() });
-        }
-        if let Some(&id) = last.iter().find(|&&id| id as usize >= self.vocabs.tgt) {
-            return Err(Error::UnknownId { side: "target", id, vocab: self.vocabs.tgt });
-        }
+    /// One step of all rows, with as many known ids.
+    pub(crate) fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
         self.check_position(state.position)?;
         if state.position.is_multiple_of(BLOCK) {
             let layout = self.config.window.map_or(Layout::Columns, |_| Layout::Rows);
@@ -320,13 +301,9 @@ impl EncoderDecoder for Ready {
         Ok(Step { log_probs, weights })
     }
 
-    fn select(&self, state: &mut State, rows: &[usize]) -> Result<()> {
-        let n = state.sentences.len();
-        if let Some(&row) = rows.iter().find(|&&row| row >= n) {
-            return Err(Error::Rows { expected: n, found: row + 1 });
-        }
+    /// Makes old row `rows[i]`, which there is, the new row `i`.
+    pub(crate) fn select(&self, state: &mut State, rows: &[usize]) {
         state.past = rows.iter().map(|&row| state.past[row].clone()).collect();
         state.sentences = rows.iter().map(|&row| state.sentences[row]).collect();
-        Ok(())
     }
 }
