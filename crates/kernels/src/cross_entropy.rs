@@ -27,7 +27,7 @@ use crate::operation::{Operation, Output, apply};
 use crate::{Real, slices, storage};
 
 /// Tokens whose logits exist at a time; even, so that no pair is torn apart.
-const CHUNK: usize = 512;
+pub const CHUNK: usize = 512;
 
 /// A loss over some tokens.
 #[derive(Clone, Debug)]

@@ -111,6 +111,18 @@ pub enum Tie {
     All,
 }
 
+impl Tie {
+    /// Whether the source's embeddings are another table, too.
+    pub(crate) fn ties_source(self) -> bool {
+        matches!(self, Self::Source | Self::All)
+    }
+
+    /// Whether the target's embeddings are the output weight, too.
+    pub(crate) fn ties_target(self) -> bool {
+        matches!(self, Self::Target | Self::All)
+    }
+}
+
 impl Default for RnnConfig {
     /// Two layers of 512 LSTM units, bidirectional, general global attention, input feeding.
     fn default() -> Self {

@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod config;
 mod error;
 mod loss;
+pub mod memory;
 mod parameters;
 mod plain;
 mod ready;

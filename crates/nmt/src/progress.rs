@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use train::{
     Event,
     event::{COLUMNS, Report, Started, TrainedOn, clock, grouped},
+    memory::Memory,
 };
 
 use crate::console::{Console, Verbosity, count, threads_in_words};
@@ -158,11 +159,19 @@ fn head(started: &Started) -> Vec<String> {
         number(tgt),
         threads_in_words(*threads)
     ));
+    lines.push(memory(&started.memory));
     if let Some(step) = started.resumed {
         lines.push(format!("resumed after update {}", grouped(step)));
     }
     lines.push(COLUMNS.to_owned());
     lines
+}
+
+/// What training needs, and what there is.
+fn memory(Memory { batch_tokens, needed, available }: &Memory) -> String {
+    let tokens = grouped(batch_tokens.get() as u64);
+    let available = available.map_or(String::new(), |bytes| format!(" · {bytes} available"));
+    format!("memory  about {needed} at {tokens} tokens a batch{available}")
 }
 
 /// What one of several corpora contributes.
@@ -181,7 +190,7 @@ fn corpus(corpus: &TrainedOn) -> String {
 
 #[cfg(test)]
 mod tests {
-    use train::event::Stop;
+    use train::{event::Stop, memory::Bytes};
 
     use super::*;
 
@@ -197,6 +206,11 @@ mod tests {
             valid_pairs: 1014,
             vocab: [8000, 8000],
             threads: 2,
+            memory: Memory {
+                batch_tokens: 4096usize.try_into().unwrap(),
+                needed: Bytes(307 << 20),
+                available: Some(Bytes(22 << 30)),
+            },
             resumed: Some(2000),
             updates: Some(10_000),
             epochs: None,

@@ -2,8 +2,14 @@
 
 use crate::{config::Experiment, event::Validated};
 
-/// The model card of the model after some update, in the Hub's format.
-pub(crate) fn card(experiment: &Experiment, what: &str, validated: Option<&Validated>) -> String {
+/// The model card of the model after some update, in the Hub's format. `config` is the resolved
+/// experiment file.
+pub(crate) fn card(
+    experiment: &Experiment,
+    config: &str,
+    what: &str,
+    validated: Option<&Validated>,
+) -> String {
     let (src, tgt) = (&experiment.data.src, &experiment.data.tgt);
     let mut card = format!(
         "---\nlanguage:\n- {src}\n- {tgt}\npipeline_tag: translation\ntags:\n- translation\n---\n\n\
@@ -25,7 +31,7 @@ pub(crate) fn card(experiment: &Experiment, what: &str, validated: Option<&Valid
         }
     }
     card.push_str("\n## Experiment\n\n```toml\n");
-    card.push_str(&experiment.to_toml());
+    card.push_str(config);
     card.push_str("```\n");
     card
 }

@@ -12,7 +12,10 @@ mod subwords;
 mod training;
 mod values;
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use model::{ModelConfig, Vocabs};
 use serde::{Deserialize, Serialize, Serializer};
@@ -31,7 +34,7 @@ pub use self::{
         AdamConfig, AdamWConfig, EarlyStopping, Metric, OptimizerConfig, Schedule, SgdConfig,
         Training,
     },
-    values::Every,
+    values::{BatchTokens, Every},
 };
 use crate::{Error, Result};
 
@@ -121,6 +124,12 @@ impl Experiment {
     /// experiment.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("an experiment has string keys and finite numbers")
+    }
+
+    /// The same with this token budget, in place of one that was to be found.
+    pub(crate) fn with_batch_tokens(&self, n: NonZeroUsize) -> Self {
+        let training = Training { batch_tokens: BatchTokens::Tokens(n), ..self.training.clone() };
+        Self { training, ..self.clone() }
     }
 
     /// Rules between keys: the key at fault, and why.

@@ -4,6 +4,8 @@ mod corpora;
 mod pairs;
 mod train;
 
+use std::num::NonZeroUsize;
+
 use text::{Pair, Tokenizers, hash::Hash};
 
 use self::corpora::{Cleaned, Dropped, learn_tokenizers, nothing_left, open};
@@ -29,24 +31,21 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Reads the corpora of an experiment. `tokenizers` are those of a run that is resumed.
+    /// Reads the corpora of an experiment, for batches of at most so many tokens.
     ///
     /// # Errors
     /// If a file cannot be read or nothing is left to train on.
     pub(crate) fn load(
         experiment: &Experiment,
-        tokenizers: Option<Tokenizers>,
+        mut tokenizers: Tokenizers,
+        batch_tokens: NonZeroUsize,
         observer: &mut dyn FnMut(&Event),
     ) -> Result<Self> {
         let config = &experiment.data;
-        let mut tokenizers = match tokenizers {
-            Some(tokenizers) => tokenizers,
-            None => first_tokenizers(experiment, observer)?,
-        };
         // What the corpus is cleaned with, the model must be used with.
         tokenizers.normalize = config.clean.normalize;
         observer(&Event::Preparing(Preparation::Data));
-        let (train, dropped) = training_pairs(experiment, &tokenizers)?;
+        let (train, dropped) = training_pairs(experiment, &tokenizers, batch_tokens)?;
         let valid_text = open(&config.valid)?.collect::<text::Result<Vec<Pair>>>()?;
         let valid = IdPairs::new(&valid_text, &tokenizers)?;
         let limit = experiment.search.max_src_len.get();
@@ -77,7 +76,7 @@ fn with_sentence(hash: Hash, ids: &[u32]) -> Hash {
 }
 
 /// The tokenizers of a new run: those of the model it starts from, those of a folder, or new ones.
-fn first_tokenizers(
+pub(crate) fn first_tokenizers(
     experiment: &Experiment,
     observer: &mut dyn FnMut(&Event),
 ) -> Result<Tokenizers> {
@@ -104,9 +103,10 @@ fn first_tokenizers(
 fn training_pairs(
     experiment: &Experiment,
     tokenizers: &Tokenizers,
+    batch_tokens: NonZeroUsize,
 ) -> Result<(Train, Vec<Dropped>)> {
     let (config, training) = (&experiment.data, &experiment.training);
-    let most = training.batch_tokens.get() - 1; // the end is a token as well
+    let most = batch_tokens.get() - 1; // the end is a token as well
     let max_len = config.max_len.get().min(most);
     let mut corpora = Vec::new();
     for corpus in &config.train {

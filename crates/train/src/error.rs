@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{config::ConfigError, guard::Divergence};
+use crate::{config::ConfigError, guard::Divergence, memory::Bytes};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,29 @@ pub enum Error {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+
+    /// A token budget was to be fitted to a memory whose size is unknown.
+    #[error(
+        "the system does not tell how much memory is available: `training.batch_tokens` needs a \
+         number instead of \"fit\""
+    )]
+    UnknownMemory,
+
+    /// Not even the smallest token budget fits into memory.
+    #[error(
+        "a batch of {tokens} tokens needs about {needed}, more than the {share} % of {available} \
+         that training may take: a smaller model, or a number as `training.batch_tokens`"
+    )]
+    TooLittleMemory {
+        /// The smallest token budget.
+        tokens: usize,
+        /// What it needs.
+        needed: Bytes,
+        /// How much of it may be used, in percent.
+        share: u64,
+        /// The memory available.
+        available: Bytes,
     },
 
     /// A checkpoint is not as it was written.

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::memory::Memory;
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -79,6 +81,8 @@ pub struct Started {
     pub vocab: [usize; 2],
     /// Threads in use.
     pub threads: usize,
+    /// The memory it needs and has.
+    pub memory: Memory,
     /// The update after which an interrupted run goes on.
     pub resumed: Option<u64>,
     /// The last update, if a number of updates is the limit.

@@ -23,6 +23,7 @@ mod gradients;
 mod guard;
 mod init;
 mod log;
+pub mod memory;
 mod optimizer;
 mod run;
 pub mod schedule;

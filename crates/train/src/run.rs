@@ -21,6 +21,7 @@ use crate::{
     event::{Event, Preparation, Report, Stop, Validated, best_dir},
     guard::Divergence,
     log::Logs,
+    memory::Memory,
     schedule::Progress,
     state::State,
     step::Learner,
@@ -98,6 +99,8 @@ struct Run<'a> {
     job: &'a Job<'a>,
     observer: Observer<'a>,
     data: Data,
+    /// With the token budget of a batch.
+    memory: Memory,
     learner: Learner,
     state: State,
     logs: Logs,
@@ -122,9 +125,8 @@ impl Run<'_> {
     fn updates(&mut self) -> Result<Stop> {
         let (seed, accumulate) = (self.job.experiment.seed, self.training().accumulate.get());
         loop {
-            let batch_tokens = self.training().batch_tokens;
             self.data.train.begin(seed, self.state.epoch);
-            let plan = self.data.train.shuffled(batch_tokens, seed)?;
+            let plan = self.data.train.shuffled(self.memory.batch_tokens, seed)?;
             self.updates_per_epoch = plan.len().div_ceil(accumulate) as u64;
             for group in plan[self.state.batch_idx..].chunks(accumulate) {
                 if let Some(stop) = self.stop() {
@@ -208,7 +210,7 @@ impl Run<'_> {
     fn validate(&mut self) -> Result<()> {
         let (job, model) = (self.job, self.learner.result());
         let (training, pairs) = (&job.experiment.training, &self.data.valid_text);
-        let loss = validate::loss(model, &self.data.valid, training.batch_tokens)?;
+        let loss = validate::loss(model, &self.data.valid, self.memory.batch_tokens)?;
         self.state.guard.batch(loss).map_err(|divergence| self.diverged(divergence))?;
         let lines = training.translate_lines.unwrap_or(usize::MAX).min(pairs.len());
         let (mut scores, mut samples) = (None, Vec::new());
@@ -252,7 +254,7 @@ impl Run<'_> {
         self.state.elapsed_seconds = self.elapsed().as_secs_f64();
         self.state.logs = self.logs.lengths()?;
         let what = format!("The model after {} updates.", self.state.step);
-        let card = card(self.job.experiment, &what, validated);
+        let card = card(self.job.experiment, &self.state.config, &what, validated);
         let dir = self.checkpoints.save(kind, &self.state, |dir| {
             self.learner.save(dir)?;
             self.data.tokenizers.save(dir)?;
@@ -316,7 +318,8 @@ impl Run<'_> {
         let listed = steps.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         let what = format!("The mean of the models after these numbers of updates: {listed}.");
         let out = self.job.dir.join("averaged");
-        average(&dirs, &out, &card(self.job.experiment, &what, None))?;
+        let card = card(self.job.experiment, &self.state.config, &what, None);
+        average(&dirs, &out, &card)?;
         Ok(Some(out))
     }
 

@@ -65,12 +65,28 @@ fn the_resolved_file_gives_the_same_experiment() {
         &["training.bpe_dropout={ src = 0.1 }", "training.ema=0.999", "init.dir=runs/big/best"],
         &["init={ dir = \"a\", only = [\"encoder.*\"] }", "training.freeze=[\"*.bias\"]"],
         &["training.unigram_sampling={ src = 0.2, tgt = 1 }", "tokenizer.kind=unigram"],
+        &["training.batch_tokens=fit"],
+        &["training.batch_tokens=300"],
         &["data.train=[{ tsv = \"a\", weight = 0.5, tag = \"<bt>\" }, { tsv = \"b\" }]"],
     ];
     for overrides in overrides {
         let experiment = parse(EXPERIMENT, overrides).unwrap();
         let written = experiment.to_toml();
         assert_eq!(parse(&written, &[]).unwrap(), experiment, "{written}");
+    }
+}
+
+#[test]
+fn a_token_budget_is_a_number_or_fit() {
+    let wrong = |value: &str| {
+        let message = complaint("updates = 1000", &format!("updates = 9\nbatch_tokens = {value}"));
+        let expected = "expected a whole number from 1 on, or \"fit\"";
+        assert!(message.contains("line 16, column 16"), "{message}");
+        assert!(message.contains("`training.batch_tokens`"), "{message}");
+        assert!(message.contains(expected), "{message}");
+    };
+    for value in ["0", "-3", "\"fits\"", "1.5", "true"] {
+        wrong(value);
     }
 }
 

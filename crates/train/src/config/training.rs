@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use text::Sampling;
 
-use super::{BpeDropout, Every, NonNegative, Pattern, Positive, Rate, UnigramSampling};
+use super::{
+    BatchTokens, BpeDropout, Every, NonNegative, Pattern, Positive, Rate, UnigramSampling,
+};
 
 /// How a model is trained. At least one of [`updates`](Self::updates),
 /// [`epochs`](Self::epochs), [`max_minutes`](Self::max_minutes) and
@@ -30,8 +32,9 @@ pub struct Training {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
 
-    /// Most tokens in a batch, on either side, with padding and ends of sentences.
-    pub batch_tokens: NonZeroUsize,
+    /// Most tokens in a batch, on either side, with padding and ends of sentences; or `"fit"`, as
+    /// many as the memory at hand holds. The run's `config.toml` has the number that was found.
+    pub batch_tokens: BatchTokens,
     /// Batches whose gradients make one update. Two batches of 2,048 tokens need half the
     /// memory of one of 4,096.
     pub accumulate: NonZeroUsize,
@@ -117,7 +120,7 @@ impl Default for Training {
             epochs: None,
             max_minutes: None,
             early_stopping: None,
-            batch_tokens: size(4096),
+            batch_tokens: BatchTokens::Tokens(size(4096)),
             accumulate: size(1),
             optimizer: OptimizerConfig::Adam(AdamConfig::default()),
             lr: positive(5e-4),

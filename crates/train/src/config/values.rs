@@ -1,8 +1,8 @@
-//! Values of an experiment file with a form of their own: intervals of training.
+//! Values of an experiment file with a form of their own: intervals of training, sizes of batches.
 
 use std::{
     fmt::{self, Display},
-    num::NonZeroU64,
+    num::{NonZeroU64, NonZeroUsize},
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -82,6 +82,64 @@ impl<'de> Deserialize<'de> for Every {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Every, E> {
                 text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The token budget of a batch: a number, or `"fit"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchTokens {
+    /// So many tokens.
+    Tokens(NonZeroUsize),
+    /// As many as the memory at hand holds when the run begins.
+    Fit,
+}
+
+/// The word for [`BatchTokens::Fit`].
+const FIT: &str = "fit";
+
+impl Serialize for BatchTokens {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Tokens(n) => n.serialize(serializer),
+            Self::Fit => serializer.serialize_str(FIT),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BatchTokens {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = BatchTokens;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from 1 on, or \"{FIT}\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<BatchTokens, E> {
+                let positive = usize::try_from(n).ok().and_then(NonZeroUsize::new);
+                positive
+                    .map(BatchTokens::Tokens)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(n), &self))
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<BatchTokens, E> {
+                let positive = usize::try_from(n).ok().and_then(NonZeroUsize::new);
+                positive
+                    .map(BatchTokens::Tokens)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(n), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<BatchTokens, E> {
+                match text {
+                    FIT => Ok(BatchTokens::Fit),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
             }
         }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -13,9 +14,11 @@ use super::{Job, Observer, Run, Start};
 use crate::{
     Error, Result,
     checkpoint::Checkpoints,
-    data::{Data, total},
+    config::{BatchTokens, Experiment},
+    data::{Data, first_tokenizers, total},
     event::{Event, Started, TrainedOn},
     log::Logs,
+    memory::{Forecast, Memory, available},
     state::{State, check_config},
     step::Learner,
 };
@@ -47,11 +50,20 @@ impl<'a> Run<'a> {
     fn claimed(job: &'a Job<'a>, observer: Observer<'a>, lock: File) -> Result<Self> {
         let experiment = job.experiment;
         let checkpoints = Checkpoints::open(job.dir)?;
-        let config = experiment.to_toml();
-        let resumed = resume(job, &checkpoints, &config, observer)?;
+        let known = known_budget(job)?;
+        let resolved = |tokens| experiment.with_batch_tokens(tokens).to_toml();
+        let begun = known.map_or_else(|| experiment.to_toml(), resolved);
+        let resumed = resume(job, &checkpoints, &begun, observer)?;
 
         let from = resumed.as_ref().map(|(dir, _)| dir.as_path());
-        let data = Data::load(experiment, from.map(Tokenizers::open).transpose()?, observer)?;
+        let tokenizers = match from {
+            Some(dir) => Tokenizers::open(dir)?,
+            None => first_tokenizers(experiment, observer)?,
+        };
+        let memory = memory(experiment, &tokenizers, known)?;
+        let batch_tokens = memory.batch_tokens;
+        let config = resolved(batch_tokens);
+        let data = Data::load(experiment, tokenizers, batch_tokens, observer)?;
         let fingerprint = data.fingerprint();
         let state = match &resumed {
             Some((_, state)) => {
@@ -78,6 +90,7 @@ impl<'a> Run<'a> {
             job,
             observer,
             data,
+            memory,
             learner,
             state,
             logs,
@@ -90,6 +103,9 @@ impl<'a> Run<'a> {
         };
         let started = run.started(from.is_some());
         run.emit(Event::Started(started))?;
+        if let Some(warning) = memory.warning() {
+            run.emit(Event::Warning(warning))?;
+        }
         Ok(run)
     }
 
@@ -105,6 +121,7 @@ impl<'a> Run<'a> {
             valid_pairs: data.valid.len(),
             vocab: [data.tokenizers.src.vocab_size(), data.tokenizers.tgt.vocab_size()],
             threads: rayon::current_num_threads(),
+            memory: self.memory,
             resumed: resumed.then_some(self.state.step),
             updates: training.updates.map(|n| n.get()),
             epochs: training.epochs.map(|n| n.get()),
@@ -147,6 +164,36 @@ fn claim(job: &Job<'_>) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::Busy { dir: dir.into() }),
         Err(TryLockError::Error(source)) => Err(Error::write(&path, source)),
     }
+}
+
+/// The token budget, unless it is still to be found: the number of the experiment file, or the one
+/// that the run began with.
+fn known_budget(job: &Job<'_>) -> Result<Option<NonZeroUsize>> {
+    let budget = match (job.experiment.training.batch_tokens, job.start) {
+        (BatchTokens::Fit, Start::Resume) => {
+            Experiment::load(&job.dir.join(CONFIG), &[])?.training.batch_tokens
+        }
+        (budget, _) => budget,
+    };
+    Ok(match budget {
+        BatchTokens::Tokens(n) => Some(n),
+        BatchTokens::Fit => None,
+    })
+}
+
+/// The memory that training needs and has, with the token budget that fits if none is `known`.
+fn memory(
+    experiment: &Experiment,
+    tokenizers: &Tokenizers,
+    known: Option<NonZeroUsize>,
+) -> Result<Memory> {
+    let forecast = Forecast::new(experiment, &vocabs(tokenizers))?;
+    let available = available();
+    let batch_tokens = match known {
+        Some(tokens) => tokens,
+        None => forecast.fit(available.ok_or(Error::UnknownMemory)?)?,
+    };
+    Ok(Memory { batch_tokens, needed: forecast.bytes(batch_tokens), available })
 }
 
 /// The checkpoint to go on from, if the run has one.

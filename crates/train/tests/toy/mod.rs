@@ -1,4 +1,5 @@
 //! A toy experiment that trains in a second, and what to compare of its runs.
+#![allow(dead_code)] // every test uses a part
 
 use std::{
     fs,
