@@ -2,8 +2,8 @@
 //! [`linear`](crate::linear) is the same on the tape.
 
 use crate::Real;
-use crate::matmul::{Matrix, MatrixMut, Target, matmul};
-use crate::recurrent::{add_column_sums, repeat_row};
+use crate::matmul::{Matrix, MatrixMut, Target, matmul, matmul_biased};
+use crate::recurrent::add_column_sums;
 
 /// A weight `[output, input]`, with a bias `[output]` or without.
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +52,12 @@ impl<'a, T: Real> Affine<'a, T> {
     pub fn forward(&self, x: &[T]) -> Vec<T> {
         let rows = x.len() / self.input;
         let mut out = vec![T::ZERO; rows * self.output];
-        if let Some(bias) = self.bias {
-            repeat_row(bias, &mut out);
-        }
         let weight = Matrix::new(self.weight, self.output, self.input).t();
-        let c = MatrixMut::new(&mut out, rows, self.output);
-        matmul(Matrix::new(x, rows, self.input), weight, c, Target::Add);
+        let (x, c) = (Matrix::new(x, rows, self.input), MatrixMut::new(&mut out, rows, self.output));
+        match self.bias {
+            Some(bias) => matmul_biased(x, weight, bias, c),
+            None => matmul(x, weight, c, Target::Replace),
+        }
         out
     }
 

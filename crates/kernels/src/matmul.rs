@@ -45,6 +45,25 @@ pub enum Target {
     Add,
 }
 
+/// What the sums of a product start from.
+#[derive(Clone, Copy, Debug)]
+enum Sums<'a, T> {
+    FromZero,
+    /// From what is there.
+    GoOn,
+    /// From the same numbers in every row.
+    FromRow(&'a [T]),
+}
+
+impl<T> From<Target> for Sums<'_, T> {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Replace => Self::FromZero,
+            Target::Add => Self::GoOn,
+        }
+    }
+}
+
 /// A right operand, packed once for any number of products.
 #[derive(Clone, Debug)]
 pub struct Packed<T> {
@@ -78,7 +97,21 @@ impl<T: Real> Packed<T> {
 /// # Panics
 /// If the sizes do not fit together.
 pub fn matmul<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: MatrixMut<'_, T>, target: Target) {
-    matmul_on(T::tile(level()), a, b, c, target);
+    matmul_on(T::tile(level()), a, b, c, target.into());
+}
+
+/// `C ← A B + b` with the same `b` in every row: the sum of each element starts from it.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn matmul_biased<T: Real>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    bias: &[T],
+    c: MatrixMut<'_, T>,
+) {
+    assert_eq!(bias.len(), c.cols, "bias: a number for each column");
+    matmul_on(T::tile(level()), a, b, c, Sums::FromRow(bias));
 }
 
 /// [`matmul`] with a right operand that is packed already.
@@ -91,7 +124,21 @@ pub fn matmul_packed<T: Real>(
     c: MatrixMut<'_, T>,
     target: Target,
 ) {
-    job::multiply(T::tile(level()), a, (&b.cells, b.rows, b.cols), c, target);
+    job::multiply(T::tile(level()), a, (&b.cells, b.rows, b.cols), c, target.into());
+}
+
+/// [`matmul_biased`] with a right operand that is packed already.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn matmul_packed_biased<T: Real>(
+    a: Matrix<'_, T>,
+    b: &Packed<T>,
+    bias: &[T],
+    c: MatrixMut<'_, T>,
+) {
+    assert_eq!(bias.len(), c.cols, "bias: a number for each column");
+    job::multiply(T::tile(level()), a, (&b.cells, b.rows, b.cols), c, Sums::FromRow(bias));
 }
 
 /// [`matmul`] by the given tile, which the processor must be able to run.
@@ -100,11 +147,11 @@ fn matmul_on<T: Real>(
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     c: MatrixMut<'_, T>,
-    target: Target,
+    sums: Sums<'_, T>,
 ) {
     thread_local_buffer(|cells: &mut Vec<T>| {
         pack::right(tile, b, cells);
-        job::multiply(tile, a, (cells, b.rows, b.cols), c, target);
+        job::multiply(tile, a, (cells, b.rows, b.cols), c, sums);
     });
 }
 

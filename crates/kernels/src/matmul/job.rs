@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::micro::{Place, Start, Tile};
+use super::micro::{Place, Start, Tile, WIDEST};
 use super::pack::{Operand, Part};
-use super::{Matrix, MatrixMut, PARALLEL_FROM, Target, thread_local_buffer};
+use super::{Matrix, MatrixMut, PARALLEL_FROM, Sums, thread_local_buffer};
 use crate::Real;
 use crate::simd::{LINE, fetch, fetch_to_write};
 
@@ -30,7 +30,7 @@ pub(super) fn multiply<T: Real>(
     a: Matrix<'_, T>,
     (packed, depth, cols): (&[T], usize, usize),
     c: MatrixMut<'_, T>,
-    target: Target,
+    sums: Sums<'_, T>,
 ) {
     assert_eq!((a.rows, a.cols), (c.rows, depth), "left operand: rows and columns");
     assert_eq!(cols, c.cols, "columns of the right operand");
@@ -39,14 +39,18 @@ pub(super) fn multiply<T: Real>(
         return;
     }
     if depth == 0 {
-        if target == Target::Replace {
-            c.data.chunks_mut(c.row_stride).for_each(|row| row[..cols].fill(T::ZERO));
+        for row in c.data.chunks_mut(c.row_stride.max(1)).take(c.rows) {
+            match sums {
+                Sums::FromZero => row[..cols].fill(T::ZERO),
+                Sums::FromRow(from) => row[..cols].copy_from_slice(from),
+                Sums::GoOn => {}
+            }
         }
         return;
     }
     let threads = rayon::current_num_threads();
     let out = Shared(c.data.as_mut_ptr());
-    let job = Job { a, packed, cols, depth, out, row_stride: c.row_stride, target, tile };
+    let job = Job { a, packed, cols, depth, out, row_stride: c.row_stride, sums, tile };
     if threads == 1 || c.rows * cols * depth < PARALLEL_FROM {
         job.run(0..c.rows, 0..panels);
         return;
@@ -76,7 +80,7 @@ struct Job<'a, T: 'static> {
     depth: usize,
     out: Shared<T>,
     row_stride: usize,
-    target: Target,
+    sums: Sums<'a, T>,
     tile: &'static Tile<T>,
 }
 
@@ -145,10 +149,17 @@ impl<T: Real> Job<'_, T> {
         let n_cells = tile.cells(depth.len());
         let first = tile.cells(depth.start) * tile.padded(self.cols) + col * n_cells;
         let right = &self.packed[first..first + n_cells * tile.padded(cols)];
-        let start = match self.target {
+        let mut row = [T::ZERO; WIDEST];
+        let start = match self.sums {
             _ if depth.start > 0 => Start::Continued,
-            Target::Replace => Start::Zero,
-            Target::Add => Start::Given,
+            Sums::FromZero => Start::Zero,
+            Sums::GoOn => Start::Given,
+            Sums::FromRow(from) => {
+                for (to, from) in row.iter_mut().zip(&from[col..col + cols]) {
+                    *to = from.summand();
+                }
+                Start::Row(row.as_ptr())
+            }
         };
         for row in rows.clone().step_by(tile.rows) {
             let n_rows = tile.rows.min(rows.end - row);
@@ -161,8 +172,9 @@ impl<T: Real> Job<'_, T> {
             }
             ahead.fetch();
             let c = Place { start: place(row), row_stride: self.row_stride, rows: n_rows, cols };
-            // SAFETY: `left_cells` covers the rows of the tile and `right` is a whole panel; the
-            // tile of `C` lies in rows and columns that only this thread writes.
+            // SAFETY: `left_cells` covers the rows of the tile, `right` is a whole panel, and `row`
+            // is as long as any; the tile of `C` lies in rows and columns that only this thread
+            // writes.
             unsafe {
                 tile.run(n_cells, left_cells.as_ptr(), left.strides, right.as_ptr(), c, start);
             }

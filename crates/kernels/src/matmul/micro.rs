@@ -13,22 +13,36 @@ use crate::{Mixed, Real};
 #[cfg(target_arch = "x86_64")]
 use x86::{avx2_f32, avx2_f64, avx512_bf16, avx512_f32, avx512_f64};
 
-/// What a tile of `C` holds when terms are added to it.
+/// What the sums of a tile start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
-    /// Nothing of interest: sums start from zero.
+pub(super) enum Start<T> {
+    /// Zero, whatever `C` holds.
     Zero,
-    /// Numbers of the caller's, of which [`HasTile::summand`] is taken.
+    /// Numbers of the caller's in `C`, of which [`HasTile::summand`] is taken.
     Given,
-    /// Sums that go on.
+    /// Sums in `C` that go on.
     Continued,
+    /// The same numbers in every row of the tile: a register's worth for each of its registers.
+    Row(*const T),
+}
+
+impl<T> Start<T> {
+    /// Where sums are loaded from, and the distance of its rows; nowhere for zeros.
+    #[inline(always)]
+    fn place(self, c: *const T, row_stride: usize) -> Option<(*const T, usize)> {
+        match self {
+            Self::Zero => None,
+            Self::Given | Self::Continued => Some((c, row_stride)),
+            Self::Row(row) => Some((row, 0)),
+        }
+    }
 }
 
 /// Adds the products of `depth` cells to a tile of `C`: the only code that runs `m · n · k` times.
 ///
 /// Arguments: depth; left operand with its strides over rows and depth; a packed panel; the
 /// tile of `C` with its row stride; where sums start.
-type Run<T> = unsafe fn(usize, *const T, (usize, usize), *const T, *mut T, usize, Start);
+type Run<T> = unsafe fn(usize, *const T, (usize, usize), *const T, *mut T, usize, Start<T>);
 
 /// How one instruction set multiplies.
 pub(crate) struct Tile<T: 'static> {
@@ -74,7 +88,10 @@ pub trait HasTile: Copy + Send + Sync + 'static {
 const CELLS: usize = 512;
 
 /// Room for a tile at the right edge of `C`: at least as large as any tile.
-const EDGE: usize = 8 * 48;
+const EDGE: usize = 8 * WIDEST;
+
+/// Most columns of a tile.
+pub(super) const WIDEST: usize = 48;
 
 /// Where a tile of `C` lies, and how much of it exists.
 #[derive(Clone, Copy)]
@@ -100,7 +117,8 @@ impl<T: Real> Tile<T> {
     ///
     /// # Safety
     /// `left` must cover the rows of `c` times `depth` cells at the given strides, `right` a
-    /// panel of as many columns as `c` has with padding, and nobody else may use `c`.
+    /// panel of as many columns as `c` has with padding, and so must a row to start from; nobody
+    /// else may use `c`.
     pub(super) unsafe fn run(
         &self,
         depth: usize,
@@ -108,7 +126,7 @@ impl<T: Real> Tile<T> {
         strides: (usize, usize),
         right: *const T,
         c: Place<T>,
-        start: Start,
+        start: Start<T>,
     ) {
         let width = self.padded(c.cols);
         let run = self.run[width / self.lanes - 1][c.rows - 1];
@@ -142,18 +160,19 @@ unsafe fn portable<T: HasTile, N: Real, const ROWS: usize, const COLS: usize>(
     right: *const T,
     c: *mut T,
     row_stride: usize,
-    start: Start,
+    start: Start<T>,
 ) {
     let mut sums = [[N::ZERO; COLS]; ROWS];
     // SAFETY: the caller's pointers cover the tile.
     unsafe {
         settle(c, row_stride, ROWS, COLS, start);
-        let (left, right, c) = (left.cast::<N>(), right.cast::<N>(), c.cast::<N>());
-        if start != Start::Zero {
+        if let Some((from, row_step)) = start.place(c, row_stride) {
+            let from = from.cast::<N>();
             for (row, sums) in sums.iter_mut().enumerate() {
-                std::ptr::copy_nonoverlapping(c.add(row * row_stride), sums.as_mut_ptr(), COLS);
+                std::ptr::copy_nonoverlapping(from.add(row * row_step), sums.as_mut_ptr(), COLS);
             }
         }
+        let (left, right, c) = (left.cast::<N>(), right.cast::<N>(), c.cast::<N>());
         for k in 0..depth {
             let right = &*right.add(k * COLS).cast::<[N; COLS]>();
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -174,8 +193,14 @@ unsafe fn portable<T: HasTile, N: Real, const ROWS: usize, const COLS: usize>(
 /// # Safety
 /// `c` must cover the tile.
 #[inline(always)]
-unsafe fn settle<T: HasTile>(c: *mut T, row_stride: usize, rows: usize, cols: usize, start: Start) {
-    if start == Start::Given {
+unsafe fn settle<T: HasTile>(
+    c: *mut T,
+    row_stride: usize,
+    rows: usize,
+    cols: usize,
+    start: Start<T>,
+) {
+    if matches!(start, Start::Given) {
         for row in 0..rows {
             for col in 0..cols {
                 // SAFETY: promised by the caller.

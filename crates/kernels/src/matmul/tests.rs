@@ -51,12 +51,33 @@ fn check_of<T: Real>((m, n, k): (usize, usize, usize), form: Form, a: &[T], b: &
     for level in levels() {
         let mut out = c.to_vec();
         let tile = T::tile(level);
-        matmul_on(tile, a, b, MatrixMut::strided(&mut out, m, n, stride), form.target);
+        matmul_on(tile, a, b, MatrixMut::strided(&mut out, m, n, stride), form.target.into());
         assert!(same(&out, &expected), "{m} × {n} × {k}, {form:?}, {level:?}");
     }
     let mut out = c.to_vec();
     matmul_packed(a, &Packed::new(b), MatrixMut::strided(&mut out, m, n, stride), form.target);
     assert!(same(&out, &expected), "packed: {m} × {n} × {k}, {form:?}");
+    if m > 0 {
+        check_biased(a, b, c, stride, &c[..n]);
+    }
+}
+
+/// The product with a bias is what is added to rows that are filled with it.
+fn check_biased<T: Real>(a: Matrix<T>, b: Matrix<T>, c: &[T], stride: usize, bias: &[T]) {
+    let (m, n) = (a.rows, b.cols);
+    let mut expected = c.to_vec();
+    expected.chunks_mut(stride.max(1)).take(m).for_each(|row| row[..n].copy_from_slice(bias));
+    reference(a, b, MatrixMut::strided(&mut expected, m, n, stride), Target::Add);
+    let check = |run: &dyn Fn(MatrixMut<T>), how: &str| {
+        let mut out = c.to_vec();
+        run(MatrixMut::strided(&mut out, m, n, stride));
+        assert!(same(&out, &expected), "with a bias, {how}: {m} × {n} × {}", a.cols);
+    };
+    for level in levels() {
+        let run = |c: MatrixMut<T>| matmul_on(T::tile(level), a, b, c, Sums::FromRow(bias));
+        check(&run, &format!("{level:?}"));
+    }
+    check(&|c| matmul_packed_biased(a, &Packed::new(b), bias, c), "packed");
 }
 
 fn check<T: Real>(m: usize, n: usize, k: usize, form: Form) {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use attn::{Kernel, Keys, Queries, Row, Source, Vectors};
-use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
+use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed, matmul_packed_biased};
 use kernels::recurrent::{Cell, State as Before, forward_step, repeat_row};
 use kernels::{Mode, slices, storage};
 use rayon::prelude::*;
@@ -172,9 +172,8 @@ impl Ready {
         let (vocab, dim) = (self.vocabs.tgt, self.shape.dim);
         let n = states.len() / dim;
         let mut logits = vec![0.0; n * vocab];
-        repeat_row(&self.output_bias, &mut logits);
         let out = MatrixMut::new(&mut logits, n, vocab);
-        matmul_packed(Matrix::new(states, n, dim), &self.output, out, Target::Add);
+        matmul_packed_biased(Matrix::new(states, n, dim), &self.output, &self.output_bias, out);
         logits.par_chunks_mut(vocab).for_each(slices::log_softmax);
         logits
     }

@@ -14,21 +14,22 @@ macro_rules! vector_tile {
             right: *const T,
             c: *mut T,
             row_stride: usize,
-            start: Start,
+            start: Start<T>,
         ) {
             use std::arch::x86_64::*;
             let mut sums = [[$zero(); VECTORS]; ROWS];
             // SAFETY: the caller's pointers cover the tile.
             unsafe {
                 settle(c, row_stride, ROWS, VECTORS * $lanes, start);
-                let (left, right, c) = (left.cast::<$n>(), right.cast::<$n>(), c.cast::<$n>());
-                if start != Start::Zero {
+                if let Some((from, row_step)) = start.place(c, row_stride) {
+                    let from = from.cast::<$n>();
                     for row in 0..ROWS {
                         for v in 0..VECTORS {
-                            sums[row][v] = $load(c.add(row * row_stride + v * $lanes));
+                            sums[row][v] = $load(from.add(row * row_step + v * $lanes));
                         }
                     }
                 }
+                let (left, right, c) = (left.cast::<$n>(), right.cast::<$n>(), c.cast::<$n>());
                 let (mut left, mut right) = (left, right);
                 for _ in 0..depth {
                     let mut columns = [$cells(right); VECTORS];

@@ -1,8 +1,7 @@
 //! The packed weights of a decoder.
 
 use candle_core::Tensor;
-use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
-use kernels::recurrent::repeat_row;
+use kernels::matmul::{Matrix, MatrixMut, Packed, matmul_packed_biased};
 use kernels::{norm, storage};
 
 use crate::Result;
@@ -29,9 +28,8 @@ impl Affine {
         let (input, output) = (self.weight.rows(), self.weight.cols());
         let rows = x.len() / input;
         let mut out = vec![0.0; rows * output];
-        repeat_row(&self.bias, &mut out);
         let c = MatrixMut::new(&mut out, rows, output);
-        matmul_packed(Matrix::new(x, rows, input), &self.weight, c, Target::Add);
+        matmul_packed_biased(Matrix::new(x, rows, input), &self.weight, &self.bias, c);
         out
     }
 }
