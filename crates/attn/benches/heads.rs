@@ -9,7 +9,7 @@
 use std::{hint::black_box, time::Instant};
 
 use attn::multi_head::{
-    Grads, Hypotheses, Keys, MultiHead, Rows, Segment, Visible, columns, reference, step,
+    Grads, Hypotheses, MultiHead, Past, Rows, Seen, Visible, Words, reference, step,
 };
 use candle_core::{Device, Tensor, Var};
 use kernels::dropout::Mask;
@@ -138,33 +138,41 @@ fn search(name: &str, heads: usize, head_dim: usize) -> Result<()> {
     const LEN: usize = 16;
     let dim = heads * head_dim;
     let query = random(1, SENTENCES * BEAM * dim);
-    let memory = random(2, SENTENCES * BEAM * LEN * 2 * dim);
+    let memory = random(2, LEN * 2 * dim);
     let mut out = vec![0f32; query.len()];
-    let keys = |at: usize| Rows::columns(&memory, 2 * dim, at * LEN * 2 * dim);
-    let values = |at: usize| Rows::columns(&memory, 2 * dim, at * LEN * 2 * dim + dim);
-    let turned: Vec<Vec<f32>> =
-        (0..SENTENCES * BEAM).map(|at| columns(keys(at), LEN, dim)).collect();
-    let by_rows = |at| Segment { keys: Keys::Rows(keys(at)), values: values(at), len: LEN };
-    let by_columns =
-        |at: usize| Segment { keys: Keys::Columns(Rows::new(&turned[at], LEN)), ..by_rows(at) };
-    let mut run = |segments: Vec<[Segment<f32>; 1]>, rows: usize| -> Result<f64> {
-        let hypotheses: Vec<Hypotheses<f32>> =
-            segments.iter().map(|seen| Hypotheses { rows, seen }).collect();
+    let (keys, values) = (Rows::new(&memory, 2 * dim), Rows::columns(&memory, 2 * dim, dim));
+    let mut words = Words::new(1, dim);
+    words.reserve(LEN);
+    words.fill(0, keys, values, LEN)?;
+    let sources = vec![words; SENTENCES];
+    // Each hypothesis goes on alone after half of its words.
+    let mut past = Past::new(1, dim);
+    for word in memory.chunks_exact(2 * dim).take(LEN / 2) {
+        past.push();
+        past.write(0, 0, &word[..dim], &word[dim..]);
+    }
+    past.select(&[0; BEAM]);
+    for word in memory.chunks_exact(2 * dim).skip(LEN / 2) {
+        past.push();
+        (0..BEAM).for_each(|row| past.write(0, row, &word[..dim], &word[dim..]));
+    }
+    let pasts = vec![past; SENTENCES];
+    let places: Vec<u32> = (0..LEN as u32).collect();
+    let of_past = |past: &'_ Past<f32>| -> Hypotheses<'_, f32> {
+        Hypotheses { words: past.layer(0), seen: Seen::Last(past.paths(), None) }
+    };
+    let own: Vec<Hypotheses<f32>> = pasts.iter().map(of_past).collect();
+    let shared: Vec<Hypotheses<f32>> = sources
+        .iter()
+        .map(|words| Hypotheses { words: words.layer(0), seen: Seen::Same(BEAM, &places) })
+        .collect();
+    let mut run = |hypotheses: &[Hypotheses<f32>]| {
         time(|| {
-            step(heads, head_dim, Rows::new(&query, dim), &hypotheses, &mut out, None)?;
+            step(heads, head_dim, Rows::new(&query, dim), hypotheses, &mut out, None)?;
             Ok(())
         })
     };
-    let own_rows = run((0..SENTENCES * BEAM).map(|at| [by_rows(at)]).collect(), 1)?;
-    let own_columns = run((0..SENTENCES * BEAM).map(|at| [by_columns(at)]).collect(), 1)?;
-    let shared = run((0..SENTENCES).map(|at| [by_columns(at)]).collect(), BEAM)?;
-    let micro = 1e6;
-    println!(
-        "{name:<42} {:>12.0} {:>14.0} {:>14.0}",
-        own_rows * micro,
-        own_columns * micro,
-        shared * micro
-    );
+    println!("{name:<42} {:>12.0} {:>14.0}", run(&own)? * 1e6, run(&shared)? * 1e6);
     Ok(())
 }
 
@@ -196,8 +204,8 @@ fn main() -> Result<()> {
     );
     CASES.iter().try_for_each(Case::report)?;
     println!(
-        "\n{:<42} {:>12} {:>14} {:>14}",
-        "search step, 32 sentences, beam 5, µs", "own, rows", "own, columns", "shared"
+        "\n{:<42} {:>12} {:>14}",
+        "search step, 32 sentences, beam 5, µs", "own past", "same source"
     );
     search("4 heads of 32, 16 words", 4, 32)?;
     search("8 heads of 64, 16 words", 8, 64)

@@ -20,6 +20,7 @@
 //! |---|---|
 //! | [`MultiHead`] | training: all rows at once, forward and backward; weights on request |
 //! | [`step`] | search: the next row of many hypotheses |
+//! | [`Words`], [`Past`] | what search attends to: keys and values that hypotheses share |
 //! | [`rotary`] | positions as rotations of queries and keys |
 //! | [`mod@reference`] | the definition, in tensor operations on padded batches |
 //!
@@ -32,9 +33,11 @@ mod layout;
 mod product;
 pub mod reference;
 pub mod rotary;
+mod row;
 mod search;
 mod share;
 mod softmax;
+mod words;
 
 use std::ops::Range;
 
@@ -42,7 +45,8 @@ use kernels::Real;
 use kernels::dropout::Mask;
 
 pub use self::grads::Grads;
-pub use self::search::{Hypotheses, Keys, Segment, columns, step};
+pub use self::search::{Hypotheses, Seen, step};
+pub use self::words::{Layer, Past, Words};
 use self::{
     head::{Block, Head, Scratch, mask_len},
     softmax::KEPT,
@@ -107,22 +111,22 @@ impl<'a, T> RowsMut<'a, T> {
 /// Which keys a query sees, by their positions in their sentences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visible {
-    past: Past,
+    reach: Reach,
     window: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Past {
-    /// With the query's own position.
-    Only,
-    AndFuture,
+enum Reach {
+    /// Back to the first, with the query's own position.
+    Back,
+    Both,
 }
 
 impl Visible {
     /// Every key of the sentence.
-    pub const ALL: Self = Self { past: Past::AndFuture, window: None };
+    pub const ALL: Self = Self { reach: Reach::Both, window: None };
     /// Keys up to the query's own position: what a decoder may know of its own words.
-    pub const PAST: Self = Self { past: Past::Only, window: None };
+    pub const PAST: Self = Self { reach: Reach::Back, window: None };
 
     /// Of these, keys at most `window` positions away.
     pub fn within(self, window: usize) -> Self {
@@ -133,10 +137,10 @@ impl Visible {
     #[inline(always)]
     pub fn keys(&self, query: usize, keys: usize) -> Range<usize> {
         let start = self.window.map_or(0, |window| query.saturating_sub(window));
-        let end = match (self.past, self.window) {
-            (Past::Only, _) => query + 1,
-            (Past::AndFuture, Some(window)) => query.saturating_add(window).saturating_add(1),
-            (Past::AndFuture, None) => keys,
+        let end = match (self.reach, self.window) {
+            (Reach::Back, _) => query + 1,
+            (Reach::Both, Some(window)) => query.saturating_add(window).saturating_add(1),
+            (Reach::Both, None) => keys,
         };
         start.min(keys)..end.min(keys)
     }
@@ -144,10 +148,10 @@ impl Visible {
     /// The queries before `queries` that see at least one of these keys.
     #[inline(always)]
     fn queries(&self, keys: Range<usize>, queries: usize) -> Range<usize> {
-        let start = match (self.past, self.window) {
-            (Past::Only, _) => keys.start,
-            (Past::AndFuture, Some(window)) => keys.start.saturating_sub(window),
-            (Past::AndFuture, None) => 0,
+        let start = match (self.reach, self.window) {
+            (Reach::Back, _) => keys.start,
+            (Reach::Both, Some(window)) => keys.start.saturating_sub(window),
+            (Reach::Both, None) => 0,
         };
         let end = self.window.map_or(queries, |window| keys.end.saturating_add(window));
         start.min(queries)..end.min(queries)

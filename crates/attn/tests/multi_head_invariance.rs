@@ -4,7 +4,7 @@
 mod heads;
 
 use attn::multi_head::rotary::{Direction, rotate};
-use attn::multi_head::{Heads, Hypotheses, Keys, Rows, RowsMut, Segment, Visible, columns, step};
+use attn::multi_head::{Heads, Hypotheses, Past, Rows, RowsMut, Seen, Visible, Words, step};
 use heads::{Batch, Result, Results, numbers};
 use kernels::dropout::Mask;
 use kernels::{Purpose, Random};
@@ -86,34 +86,41 @@ fn the_number_of_threads_changes_no_bit() -> Result<()> {
     Ok(())
 }
 
-/// Keys and values of consecutive positions of a sentence's memory.
-fn segment(memory: &[f32], start: usize, len: usize) -> Segment<'_, f32> {
-    let keys = Rows::columns(memory, 2 * DIM, 2 * DIM * start);
-    let values = Rows::columns(memory, 2 * DIM, 2 * DIM * start + DIM);
-    Segment { keys: Keys::Rows(keys), values, len }
+/// Key and value of a word of a batch's memory.
+fn word(batch: &Batch<f32>, place: usize) -> (&[f32], &[f32]) {
+    batch.memory[2 * DIM * place..][..2 * DIM].split_at(DIM)
+}
+
+/// Keys and values of a sentence, as the second of two layers.
+fn words(batch: &Batch<f32>, start: usize, len: usize) -> Words<f32> {
+    let mut words = Words::new(2, DIM);
+    words.reserve(len);
+    let keys = Rows::columns(&batch.memory, 2 * DIM, 2 * DIM * start);
+    let values = Rows::columns(&batch.memory, 2 * DIM, 2 * DIM * start + DIM);
+    words.fill(1, keys, values, len).unwrap();
+    words
 }
 
 #[test]
 fn a_step_over_the_past_has_the_bits_of_training() -> Result<()> {
-    for visible in [Visible::PAST, Visible::PAST.within(7)] {
+    for (visible, most) in [(Visible::PAST, None), (Visible::PAST.within(7), Some(8))] {
         let mut batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(83, 83)]);
         batch.visible = visible;
         let (out, _) = batch.forward();
         let weights = batch.weights(0, Heads::Each);
+        let mut past = Past::new(1, DIM);
         for t in 0..83 {
-            let seen = visible.keys(t, 83);
-            // The past in blocks of nine positions, the last of them not full.
-            let segments: Vec<Segment<f32>> = seen
-                .clone()
-                .step_by(9)
-                .map(|start| segment(&batch.memory, start, 9.min(seen.end - start)))
-                .collect();
-            let hypotheses = [Hypotheses { rows: 1, seen: &segments }];
+            past.push();
+            let (key, value) = word(&batch, t);
+            past.write(0, 0, key, value);
+            let seen = Seen::Last(past.paths(), most);
+            let hypotheses = [Hypotheses { words: past.layer(0), seen }];
             let query = Rows::new(&batch.queries[t * DIM..][..DIM], DIM);
             let mut row = [f32::NAN; DIM];
             let each = Some(Heads::Each);
             let stepped = step(HEADS, HEAD_DIM, query, &hypotheses, &mut row, each)?;
             assert_eq!(row, out[t * DIM..][..DIM], "{visible:?}: {t}");
+            let seen = visible.keys(t, 83);
             for head in 0..HEADS {
                 let expected = &weights[(head * 83 + t) * 83..][..83][seen.clone()];
                 assert_eq!(stepped[0][head * seen.len()..][..seen.len()], *expected);
@@ -124,27 +131,68 @@ fn a_step_over_the_past_has_the_bits_of_training() -> Result<()> {
 }
 
 #[test]
+fn hypotheses_that_branch_and_end_have_the_bits_of_one_that_never_did() -> Result<()> {
+    const LEN: usize = 41;
+    // Hypotheses 0, 1, 2, … of a step that read words of batches of their own.
+    let batches: Vec<Batch<f32>> = (0..3)
+        .map(|i| {
+            let mut batch = Batch::new(HEADS, HEAD_DIM, &[(LEN, LEN)]);
+            batch.visible = Visible::PAST;
+            batch.memory = numbers(7 + i, LEN * 2 * DIM);
+            batch
+        })
+        .collect();
+    let mut past = Past::new(1, DIM);
+    let mut read: Vec<Vec<usize>> = vec![Vec::new()]; // whose words each hypothesis has read
+    for t in 0..LEN {
+        past.push();
+        for (row, read) in read.iter_mut().enumerate() {
+            let (key, value) = word(&batches[row], t);
+            past.write(0, row, key, value);
+            read.push(row);
+        }
+        let queries: Vec<f32> =
+            read.iter().flat_map(|_| batches[0].queries[t * DIM..][..DIM].to_vec()).collect();
+        let hypotheses =
+            [Hypotheses { words: past.layer(0), seen: Seen::Last(past.paths(), None) }];
+        let mut out = vec![f32::NAN; read.len() * DIM];
+        step(HEADS, HEAD_DIM, Rows::new(&queries, DIM), &hypotheses, &mut out, None)?;
+        for (read, out) in read.iter().zip(out.chunks_exact(DIM)) {
+            let own = |(t, &row): (usize, &usize)| {
+                let (key, value) = word(&batches[row], t);
+                [key, value].concat()
+            };
+            let memory = read.iter().enumerate().flat_map(own).collect();
+            let alone = Batch { memory, ..Batch::new(HEADS, HEAD_DIM, &[(1, t + 1)]) };
+            let alone = Batch { queries: batches[0].queries[t * DIM..][..DIM].to_vec(), ..alone };
+            assert_eq!(alone.forward().0, out, "word {t} of {read:?}");
+        }
+        let rows = [vec![0, 0], vec![1, 0, 1], vec![2, 1], vec![1, 1, 0], vec![0]][t % 5].clone();
+        let rows: Vec<usize> = rows.into_iter().map(|row| row % read.len()).collect();
+        past.select(&rows);
+        read = rows.iter().map(|&row| read[row].clone()).collect();
+    }
+    // What no hypothesis has any more makes room for others.
+    let longest = past.paths().iter().flatten().max().unwrap();
+    assert!((*longest as usize) < 2 * LEN, "{longest}");
+    Ok(())
+}
+
+#[test]
 fn hypotheses_that_share_a_sentence_have_the_bits_of_training() -> Result<()> {
-    // Every query row is a hypothesis; their sentence's keys were turned into columns once.
+    // Every query row is a hypothesis.
     let lengths = [(13, 31), (5, 17), (3, 0), (2, 7)];
     let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &lengths);
     let (out, _) = batch.forward();
     let starts = &batch.key_offsets;
-    let turned: Vec<Vec<f32>> = (0..4)
-        .map(|b| {
-            let keys = Rows::columns(&batch.memory, 2 * DIM, 2 * DIM * starts[b]);
-            columns(keys, lengths[b].1, DIM)
+    let words: Vec<Words<f32>> = (0..4).map(|b| words(&batch, starts[b], lengths[b].1)).collect();
+    let places: Vec<u32> = (0..31).collect();
+    let hypotheses: Vec<Hypotheses<f32>> = (0..4)
+        .map(|b| Hypotheses {
+            words: words[b].layer(1),
+            seen: Seen::Same(lengths[b].0, &places[..lengths[b].1]),
         })
         .collect();
-    let segments: Vec<[Segment<f32>; 1]> = (0..4)
-        .map(|b| {
-            let len = lengths[b].1;
-            let keys = Keys::Columns(Rows::new(&turned[b], len.next_multiple_of(16)));
-            [Segment { keys, ..segment(&batch.memory, starts[b], len) }]
-        })
-        .collect();
-    let hypotheses: Vec<Hypotheses<f32>> =
-        (0..4).map(|b| Hypotheses { rows: lengths[b].0, seen: &segments[b] }).collect();
     for which in [Heads::Each, Heads::One(2), Heads::Mean] {
         let mut stepped = vec![f32::NAN; out.len()];
         let weights = step(HEADS, HEAD_DIM, batch.q(), &hypotheses, &mut stepped, Some(which))?;
@@ -168,10 +216,11 @@ fn hypotheses_that_share_a_sentence_have_the_bits_of_training() -> Result<()> {
 #[test]
 fn steps_of_many_hypotheses_do_not_depend_on_threads() -> Result<()> {
     let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(131, 131)]);
-    let segments: Vec<[Segment<f32>; 1]> =
-        (0..131).map(|t| [segment(&batch.memory, 0, t + 1)]).collect();
-    let hypotheses: Vec<Hypotheses<f32>> =
-        segments.iter().map(|seen| Hypotheses { rows: 1, seen }).collect();
+    let words = words(&batch, 0, 131);
+    let places: Vec<u32> = (0..131).collect();
+    let hypotheses: Vec<Hypotheses<f32>> = (0..131)
+        .map(|t| Hypotheses { words: words.layer(1), seen: Seen::Same(1, &places[..=t]) })
+        .collect();
     let run = |threads| -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let mut out = vec![f32::NAN; 131 * DIM];
@@ -191,19 +240,21 @@ fn steps_of_many_hypotheses_do_not_depend_on_threads() -> Result<()> {
 fn a_step_refuses_what_does_not_fit() {
     let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(2, 5)]);
     let mut out = vec![0.0; 2 * DIM];
-    let mut run = |segment: Segment<f32>, rows: usize| {
-        let seen = [segment];
-        let hypotheses = [Hypotheses { rows, seen: &seen }];
+    let mut run = |words: &Words<f32>, seen: Seen<'_>| {
+        let hypotheses = [Hypotheses { words: words.layer(0), seen }];
         step(HEADS, HEAD_DIM, batch.q(), &hypotheses, &mut out, None).map(|_| ())
     };
-    let whole = segment(&batch.memory, 0, 5);
-    assert!(run(whole, 2).is_ok());
-    assert!(run(whole, 3).is_err());
-    assert!(run(Segment { len: 6, ..whole }, 2).is_err());
-    // Columns without room for a multiple of 16 positions.
-    let narrow = vec![0.0; 5 * DIM];
-    let keys = Keys::Columns(Rows::new(&narrow, 5));
-    assert!(run(Segment { keys, ..whole }, 2).is_err());
+    let mut words = words(&batch, 0, 5);
+    assert!(run(&words, Seen::Same(2, &[0, 1, 4])).is_ok());
+    assert!(run(&words, Seen::Same(3, &[0])).is_err());
+    assert!(run(&words, Seen::Same(2, &[16])).is_err());
+    assert!(run(&words, Seen::Last(&[vec![0, 16], vec![1]], None)).is_err());
+    let mut narrow = Words::new(1, DIM - 1);
+    narrow.reserve(1);
+    assert!(run(&narrow, Seen::Same(2, &[0])).is_err());
+    let rows = Rows::new(&batch.memory, 2 * DIM);
+    assert!(words.fill(0, rows, rows, 6).is_err());
+    assert!(words.fill(0, rows, rows, 17).is_err());
 }
 
 #[test]

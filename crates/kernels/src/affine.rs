@@ -53,7 +53,8 @@ impl<'a, T: Real> Affine<'a, T> {
         let rows = x.len() / self.input;
         let mut out = vec![T::ZERO; rows * self.output];
         let weight = Matrix::new(self.weight, self.output, self.input).t();
-        let (x, c) = (Matrix::new(x, rows, self.input), MatrixMut::new(&mut out, rows, self.output));
+        let (x, c) =
+            (Matrix::new(x, rows, self.input), MatrixMut::new(&mut out, rows, self.output));
         match self.bias {
             Some(bias) => matmul_biased(x, weight, bias, c),
             None => matmul(x, weight, c, Target::Replace),

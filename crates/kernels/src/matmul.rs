@@ -104,12 +104,7 @@ pub fn matmul<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, c: MatrixMut<'_, T>, 
 ///
 /// # Panics
 /// If the sizes do not fit together.
-pub fn matmul_biased<T: Real>(
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    bias: &[T],
-    c: MatrixMut<'_, T>,
-) {
+pub fn matmul_biased<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, bias: &[T], c: MatrixMut<'_, T>) {
     assert_eq!(bias.len(), c.cols, "bias: a number for each column");
     matmul_on(T::tile(level()), a, b, c, Sums::FromRow(bias));
 }

@@ -274,7 +274,7 @@ tile!(Four, 4: 0 a, 1 b, 2 c, 3 d);
 tile!(One, 1: 0 a);
 
 #[inline(always)]
-fn add_products<T: Real, const N: usize>(sums: &mut [T; N], left: T, right: &[T; N]) {
+pub(super) fn add_products<T: Real, const N: usize>(sums: &mut [T; N], left: T, right: &[T; N]) {
     for lane in 0..N {
         sums[lane] = left.mul_add(right[lane], sums[lane]);
     }

@@ -1,71 +1,65 @@
-//! One step of search: the next row of many hypotheses, each with its own past or with a sentence
-//! that it shares with others.
+//! One step of search: the next row of many hypotheses, each with what it has read or with a
+//! sentence that it shares with others.
 
 use kernels::Real;
-use kernels::matmul::Target;
 
 use super::head::{Block, Head, Scratch, room, width};
-use super::product::{LANES, mix, scores, transpose};
+use super::product::LANES;
+use super::row::{Weights, block_scores, mix_values};
 use super::share::{each, take};
 use super::softmax::{KEPT, softmax};
-use super::{Heads, Rows, RowsMut, Visible, check_heads, length};
-use crate::Result;
+use super::words::Layer;
+use super::{Heads, Rows, Visible, check_heads, length};
+use crate::{Error, Result};
 
-/// Keys of consecutive positions. In comments `dim` is `heads · head_dim`.
-#[derive(Clone, Copy, Debug)]
-pub enum Keys<'a, T> {
-    /// `[len, dim]`. They are turned into columns at every call.
-    Rows(Rows<'a, T>),
-    /// `[dim, len]`, as [`columns`] makes them, with room for a multiple of 16 in each row: faster
-    /// where keys are looked at more than once. What fills the room does not matter.
-    Columns(Rows<'a, T>),
-}
-
-/// Keys and values of consecutive positions.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment<'a, T> {
-    /// The keys.
-    pub keys: Keys<'a, T>,
-    /// The values: `[len, dim]`.
-    pub values: Rows<'a, T>,
-    /// How many positions.
-    pub len: usize,
-}
-
-/// Consecutive query rows that see the same positions: one hypothesis and its own past, or all
-/// hypotheses of a sentence and that sentence.
+/// Consecutive query rows, and what each of them sees.
 #[derive(Clone, Copy, Debug)]
 pub struct Hypotheses<'a, T> {
-    /// How many query rows.
-    pub rows: usize,
-    /// What they see, in order. A past that is kept in blocks has a segment for each.
-    pub seen: &'a [Segment<'a, T>],
+    /// Where keys and values are.
+    pub words: Layer<'a, T>,
+    /// The places of the words, in order.
+    pub seen: Seen<'a>,
 }
 
-impl<T> Hypotheses<'_, T> {
-    fn positions(&self) -> usize {
-        self.seen.iter().map(|segment| segment.len).sum()
+/// The places of the words that rows see.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// Each row its own, of which it sees the last so many, or all: a hypothesis and its past.
+    Last(&'a [Vec<u32>], Option<usize>),
+    /// So many rows see the same: the hypotheses of a sentence and that sentence.
+    Same(usize, &'a [u32]),
+}
+
+impl<'a> Seen<'a> {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Last(paths, _) => paths.len(),
+            Self::Same(rows, _) => *rows,
+        }
+    }
+
+    fn row(&self, row: usize) -> &'a [u32] {
+        match *self {
+            Self::Last(paths, most) => {
+                let path = &paths[row];
+                &path[path.len().saturating_sub(most.unwrap_or(path.len()))..]
+            }
+            Self::Same(_, places) => places,
+        }
     }
 }
 
-/// Keys `[n, dim]` as [`Keys::Columns`]: `[dim, n]`, rows `n` rounded up to 16 apart.
-pub fn columns<T: Real>(keys: Rows<T>, n: usize, dim: usize) -> Vec<T> {
-    let mut columns = vec![T::ZERO; dim * width(n)];
-    transpose(keys, n, dim, RowsMut::new(&mut columns, width(n)));
-    columns
-}
-
-/// Lets each query row attend to everything that its hypotheses see. `queries`: `[rows, dim]`, in
+/// Lets each query row attend to the words that its hypothesis sees. `queries`: `[rows, dim]`, in
 /// the order of `hypotheses`; `out`, which is written over: `[rows, dim]`.
 ///
-/// Returns the weights of each row, `[positions]` for each set that `weights` asks for, and
+/// Returns the weights of each row, one for each word for each set that `weights` asks for, and
 /// nothing if it asks for none.
 ///
-/// A row that sees the first `n` positions of a sentence gets the bits of a row of
+/// A row that sees the words at some positions of a sentence gets the bits of a row of
 /// [`MultiHead::forward`](super::MultiHead::forward) that sees the same.
 ///
 /// # Errors
-/// If sizes do not fit together.
+/// If sizes do not fit together or there is no such place.
 pub fn step<T: Real>(
     heads: usize,
     head_dim: usize,
@@ -77,31 +71,49 @@ pub fn step<T: Real>(
     let dim = heads * head_dim;
     check_heads(heads, head_dim)?;
     weights.map_or(Ok(()), |which| which.check(heads))?;
-    let n_rows = hypotheses.iter().map(|group| group.rows).sum();
+    let n_rows = hypotheses.iter().map(|group| group.seen.rows()).sum();
     queries.check("queries", n_rows, dim)?;
     length("outputs of attention", out.len(), n_rows * dim)?;
-    for segment in hypotheses.iter().flat_map(|group| group.seen) {
-        segment.check(dim)?;
+    for group in hypotheses {
+        length("numbers of a key", group.words.dim(), dim)?;
+    }
+    let all = || hypotheses.iter().flat_map(|group| rows(group));
+    for (words, places) in all() {
+        let found = words.places();
+        if let Some(place) = places.iter().find(|&&place| place as usize >= found) {
+            let expected = *place as usize + 1;
+            return Err(Error::Length { what: "places of words", found, expected });
+        }
     }
 
-    let mut wanted: Vec<Vec<T>> = Vec::new();
-    if let Some(which) = weights {
-        let sizes = hypotheses.iter().flat_map(|group| {
-            std::iter::repeat_n(which.count(heads) * group.positions(), group.rows)
-        });
-        wanted = sizes.map(|size| vec![T::ZERO; size]).collect();
-    }
+    let sets = weights.map_or(0, |which| which.count(heads));
+    let mut wanted: Vec<Vec<T>> = match weights {
+        Some(_) => all().map(|(_, places)| vec![T::ZERO; sets * places.len()]).collect(),
+        None => Vec::new(),
+    };
     let (mut outs, mut rest, mut first) = (out, &mut wanted[..], 0);
+    let mut work = 0;
     let jobs = hypotheses.iter().map(|group| {
-        let queries = queries.from(first);
-        first += group.rows;
-        let out = take(&mut outs, group.rows * dim);
-        let wanted = weights.map(|which| (which, take(&mut rest, group.rows)));
-        (Job { heads, head_dim, group, queries }, out, wanted)
+        let (n, queries) = (group.seen.rows(), queries.from(first));
+        first += n;
+        work += 2 * dim * rows(group).map(|(_, places)| places.len()).sum::<usize>();
+        let wanted = weights.map(|which| (which, take(&mut rest, n)));
+        (Job { heads, head_dim, group, queries }, take(&mut outs, n * dim), wanted)
     });
-    let work = hypotheses.iter().map(|group| 2 * group.rows * group.positions() * dim).sum();
-    each(jobs.collect(), work, |scratch, (job, out, wanted)| job.run(scratch, out, wanted));
+    let jobs = jobs.collect();
+    each(jobs, work, |scratch, (job, out, wanted)| job.run(scratch, out, wanted));
     Ok(wanted)
+}
+
+/// The words of a group, and the places of each of its rows.
+fn rows<'a, T>(
+    group: &Hypotheses<'a, T>,
+) -> impl Iterator<Item = (Layer<'a, T>, &'a [u32])> + use<'a, T>
+where
+    T: Copy,
+{
+    let Hypotheses { words, seen } = *group;
+    (0..seen.rows()).map(move |row| (words, seen.row(row)))
 }
 
 /// What a thread does at once.
@@ -119,78 +131,58 @@ impl<T: Real> Job<'_, T> {
         out: &mut [T],
         mut wanted: Option<(Heads, &mut [Vec<T>])>,
     ) {
-        let (rows, keys) = (self.group.rows, self.group.positions());
-        if rows == 0 || keys == 0 {
-            return out.fill(T::ZERO);
-        }
-        // Scores are written in whole vectors, which may reach beyond the last position.
-        let width = width(keys + LANES - 1);
-        let Scratch { keys: turned, weights, grads: kept, .. } = scratch;
-        let weights = room(weights, rows * width);
-        let kept = room(kept, rows * KEPT);
-        let all = Block { first: 0, rows, keys, visible: Visible::ALL };
-        for head in 0..self.heads {
-            self.scores(head, turned, RowsMut::new(weights, width));
-            softmax(weights, width, &all, Head::scale(self.head_dim), kept);
-            self.mix(head, Rows::new(weights, width), out);
+        let dim = self.heads * self.head_dim;
+        let rows = rows(self.group).zip(out.chunks_exact_mut(dim)).enumerate();
+        for (row, ((words, places), out)) in rows {
+            if places.is_empty() {
+                out.fill(T::ZERO);
+                continue;
+            }
+            let query = &self.queries.row(row)[..dim];
+            let weights = self.weights(scratch, query, words, places);
+            mix_values(weights, words, places, out);
             let Some((which, wanted)) = &mut wanted else { continue };
-            let Some((set, factor)) = which.place(head, self.heads) else { continue };
-            for (row, wanted) in weights.chunks_exact(width).zip(wanted.iter_mut()) {
-                kernels::slices::add_scaled(&mut wanted[set * keys..][..keys], factor, row);
+            for (head, weights) in weights.data.chunks_exact(weights.stride).enumerate() {
+                let Some((set, factor)) = which.place(head, self.heads) else { continue };
+                let n = places.len();
+                kernels::slices::add_scaled(&mut wanted[row][set * n..][..n], factor, weights);
             }
         }
     }
 
-    /// Segments and where each starts.
-    fn segments(&self) -> impl Iterator<Item = (usize, &Segment<'_, T>)> {
-        let mut next = 0;
-        self.group.seen.iter().filter(|segment| segment.len > 0).map(move |segment| {
-            next += segment.len;
-            (next - segment.len, segment)
-        })
-    }
-
-    fn block(&self, keys: usize) -> Block {
-        Block { first: 0, rows: self.group.rows, keys, visible: Visible::ALL }
-    }
-
-    fn scores(&self, head: usize, turned: &mut Vec<T>, out: RowsMut<T>) {
-        let col = head * self.head_dim;
-        for (start, segment) in self.segments() {
-            let keys = match segment.keys {
-                Keys::Columns(keys) => keys.from(col),
-                Keys::Rows(keys) => {
-                    let width = width(segment.len);
-                    let turned = room(turned, self.head_dim * width);
-                    let keys = keys.part(0, col);
-                    transpose(keys, segment.len, self.head_dim, RowsMut::new(turned, width));
-                    Rows::new(turned, width)
-                }
-            };
-            let block = self.block(segment.len);
-            let out = RowsMut::columns(&mut *out.data, out.stride, start);
-            scores(self.queries.part(0, col), keys, self.head_dim, &block, out);
+    /// The weights of one row over the words that it sees.
+    fn weights<'b>(
+        &self,
+        scratch: &'b mut Scratch<T>,
+        query: &[T],
+        words: Layer<T>,
+        places: &[u32],
+    ) -> Weights<'b, T> {
+        let (heads, head_dim, n) = (self.heads, self.head_dim, places.len());
+        let Scratch { weights, grads, inputs: kept, outputs: done, .. } = scratch;
+        // Scores with all words of the blocks that hold one of these, then those of these.
+        let stride = words.places();
+        let scores = room(grads, heads * stride);
+        let done = room(done, stride / LANES);
+        done.fill(T::ZERO);
+        for place in places {
+            let block = *place as usize / LANES;
+            if done[block] == T::ZERO {
+                done[block] = T::ONE;
+                let out = &mut scores[block * LANES..];
+                block_scores(query, words.keys(block), head_dim, out, stride);
+            }
         }
-    }
-
-    fn mix(&self, head: usize, weights: Rows<T>, out: &mut [T]) {
-        let (dim, col) = (self.heads * self.head_dim, head * self.head_dim);
-        for (start, segment) in self.segments() {
-            let target = if start == 0 { Target::Replace } else { Target::Add };
-            let values = segment.values.part(0, col);
-            let out = RowsMut::columns(&mut *out, dim, col);
-            let block = self.block(segment.len);
-            mix(weights.part(0, start), values, self.head_dim, &block, out, target);
+        let width = width(n);
+        let weights = room(weights, heads * width);
+        for (to, from) in weights.chunks_exact_mut(width).zip(scores.chunks_exact(stride)) {
+            for (to, place) in to.iter_mut().zip(places) {
+                *to = from[*place as usize];
+            }
         }
-    }
-}
-
-impl<T> Segment<'_, T> {
-    fn check(&self, dim: usize) -> Result<()> {
-        self.values.check("values", self.len, dim)?;
-        match &self.keys {
-            Keys::Rows(keys) => keys.check("keys", self.len, dim),
-            Keys::Columns(keys) => keys.check("keys in columns", dim, width(self.len)),
-        }
+        let kept = room(kept, heads * KEPT);
+        let block = Block { first: 0, rows: heads, keys: n, visible: Visible::ALL };
+        softmax(weights, width, &block, Head::scale(head_dim), kept);
+        Weights { data: weights, stride: width, head_dim }
     }
 }
