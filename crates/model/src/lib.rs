@@ -7,6 +7,7 @@ mod batch;
 pub mod checkpoint;
 mod config;
 mod error;
+mod linear;
 mod loss;
 pub mod memory;
 mod parameters;
@@ -79,11 +80,22 @@ pub trait EncoderDecoder {
     /// If there is no sentence or an id is outside the vocabulary.
     fn start(&self, src: &[Vec<u32>]) -> Result<Self::State>;
 
-    /// One step of all rows: `last` are the tokens just produced, at first BOS.
+    /// One step of all rows: `last` are the tokens just produced, at first BOS. What it gives
+    /// takes the place of what `step` held, and its memory.
     ///
     /// # Errors
     /// If `last` has another number of rows than `state`.
-    fn step(&self, state: &mut Self::State, last: &[u32]) -> Result<Step>;
+    fn step_into(&self, state: &mut Self::State, last: &[u32], step: &mut Step) -> Result<()>;
+
+    /// [`step_into`](Self::step_into) new memory.
+    ///
+    /// # Errors
+    /// As there.
+    fn step(&self, state: &mut Self::State, last: &[u32]) -> Result<Step> {
+        let mut step = Step::default();
+        self.step_into(state, last, &mut step)?;
+        Ok(step)
+    }
 
     /// Makes old row `rows[i]` the new row `i`. Rows may be repeated or left out.
     ///
@@ -93,7 +105,7 @@ pub trait EncoderDecoder {
 }
 
 /// What a step gives for each row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
     /// Log-probabilities of the next token, in nats: `[rows, vocab]`, row by row.
     pub log_probs: Vec<f32>,

@@ -87,15 +87,15 @@ impl EncoderDecoder for Ready {
         Ok(State { rows: src.len(), family })
     }
 
-    fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
+    fn step_into(&self, state: &mut State, last: &[u32], step: &mut Step) -> Result<()> {
         if last.len() != state.rows {
             return Err(Error::Rows { expected: state.rows, found: last.len() });
         }
         check("target", last, self.vocabs.tgt)?;
         match (&self.family, &mut state.family) {
-            (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.step(state, last),
+            (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.step(state, last, step),
             (Family::Transformer(ready), FamilyState::Transformer(state)) => {
-                ready.step(state, last)
+                ready.step(state, last, step)
             }
             _ => Err(Error::ForeignState),
         }

@@ -44,9 +44,10 @@ pub fn score<M: EncoderDecoder>(
     let batch: Vec<Vec<u32>> = live.iter().map(|&idx| sources[idx].clone()).collect();
     let mut state = model.start(&batch)?;
     let mut last = vec![model.special().bos; live.len()];
+    let mut step = Step::default();
 
     for position in 0.. {
-        let mut step = model.step(&mut state, &last)?;
+        model.step_into(&mut state, &last, &mut step)?;
         check(&step, live.len(), model.vocab())?;
         for (row, &idx) in live.iter().enumerate() {
             let token = targets[idx].get(position).copied().unwrap_or(model.special().eos);

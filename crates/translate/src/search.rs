@@ -121,10 +121,10 @@ fn run<M: EncoderDecoder, S: Sentence>(
     let mut live: Vec<(usize, S)> = filled().map(|(idx, src)| (idx, sentence(src))).collect();
     let mut state = model.start(&batch)?;
     let mut last = vec![model.special().bos; live.len()];
-    let mut next = Next::default();
+    let (mut next, mut step) = (Next::default(), Step::default());
 
     while !live.is_empty() {
-        let mut step = model.step(&mut state, &last)?;
+        model.step_into(&mut state, &last, &mut step)?;
         check(&step, last.len(), model.vocab())?;
         advance(&mut live, &mut step, model.vocab(), &mut next)?;
         for (idx, done) in live.extract_if(.., |(_, sentence)| sentence.rows() == 0) {

@@ -87,16 +87,16 @@ impl EncoderDecoder for Toy {
         Ok(src.iter().map(|src| Row { src: src.clone(), prefix: Vec::new() }).collect())
     }
 
-    fn step(&self, state: &mut Vec<Row>, last: &[u32]) -> Result<Step> {
+    fn step_into(&self, state: &mut Vec<Row>, last: &[u32], step: &mut Step) -> Result<()> {
         assert_eq!(state.len(), last.len(), "one token for each row");
         self.rows.set(self.rows.get() + last.len());
-        let mut step = Step { log_probs: Vec::new(), weights: Vec::new() };
+        *step = Step::default();
         for (row, &token) in state.iter_mut().zip(last) {
             row.prefix.push(token);
             step.log_probs.extend(self.log_probs(&row.src, &row.prefix));
             step.weights.push(self.weights(&row.src, &row.prefix));
         }
-        Ok(step)
+        Ok(())
     }
 
     fn select(&self, state: &mut Vec<Row>, rows: &[usize]) -> Result<()> {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use attn::{Kernel, Keys, Queries, Row, Source, Vectors};
-use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed, matmul_packed_biased};
+use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
 use kernels::recurrent::{Cell, State as Before, forward_step, repeat_row};
 use kernels::{Mode, slices, storage};
 use rayon::prelude::*;
@@ -15,6 +15,7 @@ use super::decoder::{ParameterSlices, Shape, StepWeights, combine_states, projec
 use super::{Rnn, tables};
 use crate::batch::SourceBatch;
 use crate::config::RnnConfig;
+use crate::linear::Linear;
 use crate::parameters::Parameters;
 use crate::{Result, Special, Step, Vocabs};
 
@@ -32,8 +33,7 @@ pub(crate) struct Ready {
     score: Vec<f32>,
     position: Vec<f32>,
     embedding: Vec<f32>,
-    output: Packed<f32>,
-    output_bias: Vec<f32>,
+    output: Linear,
 }
 
 /// Where a search stands: one row for each hypothesis.
@@ -76,8 +76,6 @@ impl Ready {
         let owned = names.iter().map(|n| values(n)).collect::<candle_core::Result<Vec<_>>>()?;
         let slices = ParameterSlices::new(&shape, &mut owned.iter().map(Vec::as_slice));
         let (_, embedding, output) = tables(config.tie);
-        let output = values(output)?;
-        let dim = shape.dim;
         Ok(Self {
             weights: StepWeights::new(&shape, &slices, true),
             biases: slices.layers.iter().map(|l| l.bias.to_vec()).collect(),
@@ -85,8 +83,7 @@ impl Ready {
             score: slices.vectors.score.to_vec(),
             position: slices.vectors.position.to_vec(),
             embedding: values(embedding)?,
-            output: Packed::new(Matrix::new(&output, vocabs.tgt, dim).t()),
-            output_bias: values("output.bias")?,
+            output: Linear::new(parameters.get(output), parameters.get("output.bias"))?,
             config: config.clone(),
             parameters: parameters.clone(),
             vocabs,
@@ -168,14 +165,9 @@ impl Ready {
     }
 
     /// `log softmax(W_s h̃ + b)` of each row.
-    fn log_probs(&self, states: &[f32]) -> Vec<f32> {
-        let (vocab, dim) = (self.vocabs.tgt, self.shape.dim);
-        let n = states.len() / dim;
-        let mut logits = vec![0.0; n * vocab];
-        let out = MatrixMut::new(&mut logits, n, vocab);
-        matmul_packed_biased(Matrix::new(states, n, dim), &self.output, &self.output_bias, out);
-        logits.par_chunks_mut(vocab).for_each(slices::log_softmax);
-        logits
+    fn log_probs(&self, states: &[f32], out: &mut Vec<f32>) {
+        self.output.forward(states, out);
+        out.par_chunks_mut(self.vocabs.tgt).for_each(slices::log_softmax);
     }
 }
 
@@ -220,17 +212,18 @@ impl Ready {
     }
 
     /// One step of all rows, with as many known ids.
-    pub(crate) fn step(&self, state: &mut State, last: &[u32]) -> Result<Step> {
+    pub(crate) fn step(&self, state: &mut State, last: &[u32], step: &mut Step) -> Result<()> {
         let tops = self.layers(state, last);
         let (attentional, weights) = self.attend(state, tops)?;
-        let log_probs = self.log_probs(&attentional);
+        self.log_probs(&attentional, &mut step.log_probs);
+        step.weights = weights;
         if self.shape.feeding {
             state.fed = attentional;
         }
         for row in &mut state.rows {
             row.position += 1;
         }
-        Ok(Step { log_probs, weights })
+        Ok(())
     }
 
     /// Makes old row `rows[i]`, which there is, the new row `i`.

@@ -1,38 +1,11 @@
-//! The packed weights of a decoder.
+//! The packed weights of a network, layer by layer.
 
-use candle_core::Tensor;
-use kernels::matmul::{Matrix, MatrixMut, Packed, matmul_packed_biased};
 use kernels::{norm, storage};
 
 use crate::Result;
 use crate::config::TransformerConfig;
+use crate::linear::Linear;
 use crate::parameters::Parameters;
-
-/// A packed linear layer.
-#[derive(Debug)]
-pub(super) struct Affine {
-    weight: Packed<f32>,
-    bias: Vec<f32>,
-}
-
-impl Affine {
-    pub(super) fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let (output, input) = weight.dims2()?;
-        let weight = storage::to_vec::<f32>(weight)?;
-        let weight = Packed::new(Matrix::new(&weight, output, input).t());
-        Ok(Self { weight, bias: storage::to_vec(bias)? })
-    }
-
-    /// `x` `[rows, input]` → `[rows, output]`.
-    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let (input, output) = (self.weight.rows(), self.weight.cols());
-        let rows = x.len() / input;
-        let mut out = vec![0.0; rows * output];
-        let c = MatrixMut::new(&mut out, rows, output);
-        matmul_packed_biased(Matrix::new(x, rows, input), &self.weight, &self.bias, c);
-        out
-    }
-}
 
 /// A norm's parameters.
 #[derive(Debug)]
@@ -43,38 +16,65 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; x.len()];
-        norm::forward(self.kind, x, &self.weight, self.bias.as_deref(), &mut out);
-        out
+    /// Normalises rows into `out`, in place of what it held.
+    pub(super) fn forward(&self, x: &[f32], out: &mut Vec<f32>) {
+        out.resize(x.len(), 0.0);
+        norm::forward(self.kind, x, &self.weight, self.bias.as_deref(), out);
     }
 }
 
-/// A decoder layer.
+/// Attention over words of the same sentence.
 #[derive(Debug)]
-pub(super) struct Layer {
-    pub(super) attention: Affine,
-    pub(super) attention_out: Affine,
-    pub(super) attention_norm: Norm,
-    pub(super) query: Affine,
-    pub(super) memory: Affine,
-    pub(super) cross_out: Affine,
-    pub(super) cross_norm: Norm,
-    pub(super) inner: Affine,
-    pub(super) outer: Affine,
-    pub(super) feed_forward_norm: Norm,
+pub(super) struct SelfAttention {
+    pub(super) norm: Norm,
+    /// Queries, keys and values.
+    pub(super) input: Linear,
+    pub(super) output: Linear,
 }
 
-/// Packs the parameters of a decoder.
+/// Attention over the source.
+#[derive(Debug)]
+pub(super) struct CrossAttention {
+    pub(super) norm: Norm,
+    pub(super) query: Linear,
+    /// Keys and values.
+    pub(super) memory: Linear,
+    pub(super) output: Linear,
+}
+
+/// A feed-forward network.
+#[derive(Debug)]
+pub(super) struct FeedForward {
+    pub(super) norm: Norm,
+    pub(super) input: Linear,
+    pub(super) output: Linear,
+}
+
+/// A layer of the encoder.
+#[derive(Debug)]
+pub(super) struct EncoderLayer {
+    pub(super) attention: SelfAttention,
+    pub(super) feed_forward: FeedForward,
+}
+
+/// A layer of the decoder.
+#[derive(Debug)]
+pub(super) struct DecoderLayer {
+    pub(super) attention: SelfAttention,
+    pub(super) cross: CrossAttention,
+    pub(super) feed_forward: FeedForward,
+}
+
+/// Packs parameters.
 pub(super) struct Reader<'a> {
     pub(super) config: &'a TransformerConfig,
     pub(super) parameters: &'a Parameters,
 }
 
 impl Reader<'_> {
-    fn affine(&self, prefix: &str) -> Result<Affine> {
+    fn linear(&self, prefix: &str) -> Result<Linear> {
         let get = |part: &str| self.parameters.get(&format!("{prefix}.{part}"));
-        Affine::new(get("weight"), get("bias"))
+        Linear::new(get("weight"), get("bias"))
     }
 
     pub(super) fn norm(&self, prefix: &str) -> Result<Norm> {
@@ -84,19 +84,44 @@ impl Reader<'_> {
         Ok(Norm { kind: self.config.norm.into(), weight, bias })
     }
 
-    pub(super) fn layer(&self, layer: usize) -> Result<Layer> {
-        let name = |part: &str| format!("decoder.{layer}.{part}");
-        Ok(Layer {
-            attention: self.affine(&name("attention.input"))?,
-            attention_out: self.affine(&name("attention.output"))?,
-            attention_norm: self.norm(&name("attention.norm"))?,
-            query: self.affine(&name("cross.query"))?,
-            memory: self.affine(&name("cross.memory"))?,
-            cross_out: self.affine(&name("cross.output"))?,
-            cross_norm: self.norm(&name("cross.norm"))?,
-            inner: self.affine(&name("feed_forward.input"))?,
-            outer: self.affine(&name("feed_forward.output"))?,
-            feed_forward_norm: self.norm(&name("feed_forward.norm"))?,
+    fn attention(&self, layer: &str) -> Result<SelfAttention> {
+        let name = |part: &str| format!("{layer}.attention.{part}");
+        Ok(SelfAttention {
+            norm: self.norm(&name("norm"))?,
+            input: self.linear(&name("input"))?,
+            output: self.linear(&name("output"))?,
+        })
+    }
+
+    fn feed_forward(&self, layer: &str) -> Result<FeedForward> {
+        let name = |part: &str| format!("{layer}.feed_forward.{part}");
+        Ok(FeedForward {
+            norm: self.norm(&name("norm"))?,
+            input: self.linear(&name("input"))?,
+            output: self.linear(&name("output"))?,
+        })
+    }
+
+    pub(super) fn encoder_layer(&self, layer: usize) -> Result<EncoderLayer> {
+        let layer = format!("encoder.{layer}");
+        Ok(EncoderLayer {
+            attention: self.attention(&layer)?,
+            feed_forward: self.feed_forward(&layer)?,
+        })
+    }
+
+    pub(super) fn decoder_layer(&self, layer: usize) -> Result<DecoderLayer> {
+        let layer = format!("decoder.{layer}");
+        let name = |part: &str| format!("{layer}.cross.{part}");
+        Ok(DecoderLayer {
+            attention: self.attention(&layer)?,
+            cross: CrossAttention {
+                norm: self.norm(&name("norm"))?,
+                query: self.linear(&name("query"))?,
+                memory: self.linear(&name("memory"))?,
+                output: self.linear(&name("output"))?,
+            },
+            feed_forward: self.feed_forward(&layer)?,
         })
     }
 }

@@ -1,0 +1,114 @@
+//! From source sentences to what the decoder's layers attend to.
+
+use attn::multi_head::{MultiHead, Rows, RowsMut, Visible, Words, rotary};
+use kernels::positions;
+
+use super::run::Run;
+use super::weights::EncoderLayer;
+use super::{Embedding, Ready};
+use crate::Result;
+use crate::batch::Sentences;
+use crate::config::Positions;
+
+/// An encoded sentence: keys and values for each layer of the decoder.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) words: Words<f32>,
+    pub(super) len: usize,
+}
+
+impl Ready {
+    /// Encodes sentences, given with their ends.
+    pub(super) fn encode(&self, src: &Sentences) -> Result<Vec<Source>> {
+        let mut run = Run::default();
+        let places = positions::places(&src.offsets);
+        self.embed(&self.source, &src.ids, &places, &mut run.x);
+        let rotated: Vec<usize> = places.iter().map(|&place| place as usize).collect();
+        for layer in &self.encoder {
+            self.attend_around(layer, src, &rotated, &mut run)?;
+            run.feed_forward(&self.config, &layer.feed_forward)?;
+        }
+        run.close(self.source.close.as_ref());
+        self.memory(&run.x, &src.offsets)
+    }
+
+    /// Attention of the words of each sentence to one another.
+    fn attend_around(
+        &self,
+        layer: &EncoderLayer,
+        src: &Sentences,
+        places: &[usize],
+        run: &mut Run,
+    ) -> Result<()> {
+        let (heads, head_dim) = (self.config.heads.get(), self.config.head_dim());
+        let (dim, attention) = (self.dim(), &layer.attention);
+        let all = Visible::ALL;
+        let kernel = MultiHead {
+            heads,
+            head_dim,
+            query_offsets: &src.offsets,
+            key_offsets: &src.offsets,
+            visible: self.config.window.map_or(all, |window| all.within(window.get())),
+            dropout: None,
+        };
+        run.sublayer(self.config.norm_place, &attention.norm, |x, work, out| {
+            attention.input.forward(x, &mut work.wide); // [rows, 3 dim]
+            if self.config.positions == Positions::Rotary {
+                let rows = RowsMut::new(&mut work.wide, 3 * dim);
+                rotary::rotate(rows, 2 * heads, head_dim, places, rotary::Direction::Forward)?;
+            }
+            let rows = |part: usize| Rows::columns(&work.wide, 3 * dim, part * dim);
+            work.inner.resize(x.len(), 0.0);
+            kernel.forward(rows(0), rows(1), rows(2), &mut work.inner)?;
+            attention.output.forward(&work.inner, out);
+            Ok(())
+        })
+    }
+
+    /// Keys and values of encoded sentences `[rows, dim]`, for all layers of the decoder.
+    fn memory(&self, states: &[f32], offsets: &[usize]) -> Result<Vec<Source>> {
+        let dim = self.dim();
+        let lens = offsets.windows(2).map(|ends| ends[1] - ends[0]);
+        let mut sources: Vec<Source> = lens
+            .map(|len| {
+                let mut words = Words::new(self.decoder.len(), dim);
+                words.reserve(len);
+                Source { words, len }
+            })
+            .collect();
+        let mut both = Vec::new();
+        for (l, layer) in self.decoder.iter().enumerate() {
+            layer.cross.memory.forward(states, &mut both); // [rows, 2 dim]
+            for (source, start) in sources.iter_mut().zip(offsets) {
+                let keys = Rows::columns(&both, 2 * dim, start * 2 * dim);
+                let values = Rows::columns(&both, 2 * dim, start * 2 * dim + dim);
+                source.words.fill(l, keys, values, source.len)?;
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Embedded words at their places, `[rows, dim]`, in place of what `out` held.
+    pub(super) fn embed(
+        &self,
+        embedding: &Embedding,
+        ids: &[u32],
+        places: &[u32],
+        out: &mut Vec<f32>,
+    ) {
+        let dim = self.dim();
+        out.resize(ids.len() * dim, 0.0);
+        let longest = places.iter().max().map_or(0, |&last| last as usize + 1);
+        let sinusoids = match self.config.positions {
+            Positions::Sinusoidal => positions::sinusoidal(longest, dim),
+            Positions::Learned | Positions::Rotary => Vec::new(),
+        };
+        let table = match self.config.positions {
+            Positions::Sinusoidal => Some(&sinusoids[..]),
+            Positions::Learned => Some(&embedding.positions[..]),
+            Positions::Rotary => None,
+        };
+        let positions = table.map(|table| positions::Positions { table, places });
+        positions::forward(embedding.lookup(ids, dim), &embedding.table, positions, out);
+    }
+}
