@@ -12,6 +12,10 @@
 //! y_j   = Σᵢ q_i w_ji · (scale · scale_j) + bias_j
 //! ```
 //!
+//! The scales of weights are rounded up to 16 binary digits, so that every product of a scale with
+//! a value is a number of `f32`: weights that were quantised, written as numbers and quantised
+//! again are the same.
+//!
 //! The sum is one of 32-bit integers, so its order does not matter; what follows is one
 //! conversion, two products and an addition, in that order. So all paths, any number of threads
 //! and any neighbouring rows give the same bits. What is odd:
@@ -65,7 +69,7 @@ impl Weights {
         if input > 0 {
             let rows = values.chunks_exact_mut(input).zip(weight.chunks_exact(input));
             for ((values, weight), scale) in rows.zip(&mut scales) {
-                *scale = path().quantize(weight, values).0;
+                *scale = quantize_weights(weight, values);
             }
         }
         Self { values, scales, input }
@@ -126,6 +130,25 @@ impl Weights {
         let values = &self.values[output * self.input..][..self.input];
         out.iter_mut().zip(values).for_each(|(out, &value)| *out = f32::from(value) * scale);
     }
+}
+
+/// Quantises the weights of one output and returns their scale.
+fn quantize_weights(weight: &[f32], values: &mut [i8]) -> f32 {
+    const FINE: u32 = 0xff; // bits of a number beyond the first 16 of its digits
+    let largest = weight.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+    if weight.iter().any(|x| !x.is_finite()) {
+        values.fill(0);
+        return f32::NAN;
+    }
+    let scale = f32::from_bits((largest / path::STEPS).to_bits().saturating_add(FINE) & !FINE);
+    if !(1.0 / scale).is_finite() {
+        values.fill(0);
+        return 0.0;
+    }
+    for (value, x) in values.iter_mut().zip(weight) {
+        *value = (x / scale).round_ties_even() as i8;
+    }
+    scale
 }
 
 /// Quantised rows of activations. One value can be used again and again: its memory is kept.

@@ -158,6 +158,22 @@ pub enum Precision {
     Bf16,
 }
 
+/// How the matrix products of search are computed. In every precision a hypothesis has the same
+/// bits whatever else is in its batch, for any number of threads, on any processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchPrecision {
+    /// In `f32` throughout.
+    #[default]
+    F32,
+    /// Factors rounded to bfloat16, products summed in `f32`.
+    Bf16,
+    /// Weights of eight bits with a scale for each output, activations of eight bits with a scale
+    /// for each row, whole-number sums: [`kernels::quantized`]. Everything between products stays
+    /// `f32`.
+    Int8,
+}
+
 /// A network with its parameters.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -295,13 +311,26 @@ impl Model {
         }
     }
 
-    /// Makes the model ready to search. Search runs on the CPU: parameters on another device are
-    /// copied, once, as they are now.
+    /// Makes the model ready to search, in the precision that it is stored in. Search runs on the
+    /// CPU: parameters on another device are copied, once, as they are now.
     ///
     /// # Errors
     /// If its parameters are not `f32`.
     pub fn ready(&self) -> Result<Ready> {
-        Ready::new(&self.to_device(&Device::Cpu)?)
+        self.ready_in(self.stored)
+    }
+
+    /// [`Self::ready`] in another precision.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ready_in(&self, precision: SearchPrecision) -> Result<Ready> {
+        Ready::new(&self.to_device(&Device::Cpu)?, precision)
+    }
+
+    /// The precision that its weights have been rounded to, and have in files.
+    pub fn stored(&self) -> SearchPrecision {
+        self.stored
     }
 
     /// The model on `device`: with the same parameters if they are there, else with a copy of

@@ -1,34 +1,81 @@
-//! Linear layers made ready for search: weights packed once, in the order in which products read
-//! them.
+//! Linear layers made ready for search: weights packed once, in the order and the precision in
+//! which products read them.
 
 use candle_core::Tensor;
 use kernels::matmul::{Matrix, MatrixMut, Packed, matmul_packed_biased};
-use kernels::storage;
+use kernels::quantized::{self, Activations, Finish, Weights};
+use kernels::{Mixed, storage};
 
-use crate::Result;
+use crate::{Result, SearchPrecision};
 
 /// A packed linear layer.
 #[derive(Debug)]
-pub(crate) struct Linear {
-    weight: Packed<f32>,
-    bias: Vec<f32>,
+pub(crate) enum Linear {
+    F32(Packed<f32>, Vec<f32>),
+    Bf16(Packed<Mixed>, Vec<f32>),
+    Int8(quantized::Packed),
 }
 
 impl Linear {
     /// Of a weight `[output, input]` and a bias `[output]`.
-    pub(crate) fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
+    pub(crate) fn new(weight: &Tensor, bias: &Tensor, precision: SearchPrecision) -> Result<Self> {
         let (output, input) = weight.dims2()?;
-        let weight = storage::to_vec::<f32>(weight)?;
-        let weight = Packed::new(Matrix::new(&weight, output, input).t());
-        Ok(Self { weight, bias: storage::to_vec(bias)? })
+        let (weight, bias) = (storage::to_vec::<f32>(weight)?, storage::to_vec(bias)?);
+        Ok(match precision {
+            SearchPrecision::F32 => {
+                Self::F32(Packed::new(Matrix::new(&weight, output, input).t()), bias)
+            }
+            SearchPrecision::Bf16 => {
+                let weight = Mixed::slice(&weight);
+                Self::Bf16(Packed::new(Matrix::new(weight, output, input).t()), bias)
+            }
+            SearchPrecision::Int8 => {
+                let weights = Weights::quantize(&weight, output, input);
+                Self::Int8(quantized::Packed::new(&weights, Some(&bias)))
+            }
+        })
     }
 
-    /// `x` `[rows, input]` → `[rows, output]`, which takes the place of what `out` held.
-    pub(crate) fn forward(&self, x: &[f32], out: &mut Vec<f32>) {
-        let (input, output) = (self.weight.rows(), self.weight.cols());
+    /// `x` `[rows, input]` → `[rows, output]`, which takes the place of what `out` held. `room`
+    /// is memory to work in.
+    pub(crate) fn forward(&self, x: &[f32], room: &mut Activations, out: &mut Vec<f32>) {
+        let (input, output) = match self {
+            Self::F32(weight, _) => (weight.rows(), weight.cols()),
+            Self::Bf16(weight, _) => (weight.rows(), weight.cols()),
+            Self::Int8(layer) => (layer.input(), layer.output()),
+        };
         let rows = x.len() / input;
         out.resize(rows * output, 0.0);
-        let c = MatrixMut::new(out, rows, output);
-        matmul_packed_biased(Matrix::new(x, rows, input), &self.weight, &self.bias, c);
+        match self {
+            Self::F32(weight, bias) => {
+                let c = MatrixMut::new(out, rows, output);
+                matmul_packed_biased(Matrix::new(x, rows, input), weight, bias, c);
+            }
+            Self::Bf16(weight, bias) => {
+                let x = Matrix::new(Mixed::slice(x), rows, input);
+                let c = MatrixMut::new(Mixed::slice_mut(out), rows, output);
+                matmul_packed_biased(x, weight, Mixed::slice(bias), c);
+            }
+            Self::Int8(layer) => {
+                room.quantize(x, input);
+                layer.product(room, out, Finish::Replace);
+            }
+        }
     }
+}
+
+/// A table of embeddings `[vocab, dim]` as search looks words up in it: what a quantised layer
+/// with the same weights stands for, so that a tied table is one.
+pub(crate) fn table(weight: &Tensor, precision: SearchPrecision) -> Result<Vec<f32>> {
+    let mut table = storage::to_vec::<f32>(weight)?;
+    if precision == SearchPrecision::Int8 {
+        round(&mut table, weight.dims2()?);
+    }
+    Ok(table)
+}
+
+/// Replaces weights `[output, input]` by what their quantised form stands for.
+pub(crate) fn round(weight: &mut [f32], (output, input): (usize, usize)) {
+    let weights = Weights::quantize(weight, output, input);
+    weight.chunks_exact_mut(input).enumerate().for_each(|(i, row)| weights.row(i, row));
 }

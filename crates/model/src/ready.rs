@@ -1,7 +1,8 @@
 //! A model of any family, made ready to search.
 
 use crate::{
-    EncoderDecoder, Error, Model, ModelConfig, Result, Special, Step, Vocabs, rnn, transformer,
+    EncoderDecoder, Error, Model, ModelConfig, Result, SearchPrecision, Special, Step, Vocabs, rnn,
+    transformer,
 };
 
 use crate::transformer::Attended;
@@ -35,14 +36,15 @@ enum FamilyState {
 }
 
 impl Ready {
-    pub(crate) fn new(model: &Model) -> Result<Self> {
-        let (parameters, vocabs) = (&model.parameters, model.vocabs.clone());
+    pub(crate) fn new(model: &Model, precision: SearchPrecision) -> Result<Self> {
+        let Model { parameters, vocabs, special, .. } = model;
+        let vocabs = vocabs.clone();
         let family = match &model.config {
-            ModelConfig::Rnn(config) => {
-                Family::Rnn(Box::new(rnn::Ready::new(config, parameters, vocabs, model.special)?))
-            }
+            ModelConfig::Rnn(config) => Family::Rnn(Box::new(rnn::Ready::new(
+                config, parameters, vocabs, *special, precision,
+            )?)),
             ModelConfig::Transformer(config) => Family::Transformer(Box::new(
-                transformer::Ready::new(config, parameters, vocabs, model.special)?,
+                transformer::Ready::new(config, parameters, vocabs, *special, precision)?,
             )),
         };
         Ok(Self { vocabs: model.vocabs.clone(), special: model.special, family })

@@ -37,9 +37,22 @@ fn quantized(row: &[f32]) -> (Vec<i32>, f32) {
     (row.iter().map(|x| (x * inverse).round_ties_even() as i32).collect(), largest / 127.0)
 }
 
+/// The definition: values and scale of the weights of an output.
+fn quantized_weights(row: &[f32]) -> (Vec<i32>, f32) {
+    let (zeros, scale) = (vec![0; row.len()], quantized(row).1);
+    if scale.is_nan() || scale == 0.0 {
+        return (zeros, scale);
+    }
+    // Sixteen digits: the one before the point and fifteen of the 23 behind it.
+    let digits = scale.to_bits() >> 8;
+    let digits = if scale.to_bits() % 256 > 0 { digits + 1 } else { digits };
+    let scale = f32::from_bits(digits << 8);
+    (row.iter().map(|x| (x / scale).round_ties_even() as i32).collect(), scale)
+}
+
 /// The definition: a whole product.
 fn reference(x: &[f32], weight: &[f32], bias: &[f32], input: usize, finish: &Onto<'_>) -> Vec<f32> {
-    let weight: Vec<_> = weight.chunks(input).map(quantized).collect();
+    let weight: Vec<_> = weight.chunks(input).map(quantized_weights).collect();
     let rows = x.chunks(input).map(quantized).flat_map(|(x, scale)| {
         let outputs = weight.iter().zip(bias).map(|((weight, weight_scale), bias)| {
             let sum: i32 = x.iter().zip(weight).map(|(x, weight)| x * weight).sum();
@@ -88,20 +101,20 @@ fn check(x: &[f32], weight: &[f32], bias: &[f32], input: usize) {
 
 #[test]
 fn two_rows_by_hand() {
-    // Scales 1 / 127 and 2 / 127; the second row of activations has scale 4 / 127.
-    let weights = Weights::quantize(&[1.0, 0.5, -2.0, 0.0], 2, 2);
+    // Scales 1 and 2; the second row of activations has scale 4 / 127.
+    let weights = Weights::quantize(&[127.0, 63.5, -254.0, 0.0], 2, 2);
     assert_eq!(weights.values(), [127, 64, -127, 0]); // 63.5 is rounded to the even 64
-    assert_eq!(weights.scales(), [1.0 / 127.0, 2.0 / 127.0]);
+    assert_eq!(weights.scales(), [1.0, 2.0]);
     let mut x = Activations::default();
     x.quantize(&[127.0, 2.5, 4.0, 0.0], 2);
     assert_eq!((x.rows(), &x.values[..2]), (2, &[127, 2][..])); // 2.5 is rounded to the even 2
     let mut out = [9.0; 4];
     Packed::new(&weights, Some(&[0.0, 1.0])).product(&x, &mut out, Finish::Replace);
     let by_hand = [
-        (127 * 127 + 2 * 64) as f32 * (1.0 / 127.0),
-        (-127 * 127) as f32 * (2.0 / 127.0) + 1.0,
-        (127 * 127) as f32 * (4.0 / 127.0 * (1.0 / 127.0)),
-        (-127 * 127) as f32 * (4.0 / 127.0 * (2.0 / 127.0)) + 1.0,
+        (127 * 127 + 2 * 64) as f32,
+        (-127 * 127) as f32 * 2.0 + 1.0,
+        (127 * 127) as f32 * (4.0 / 127.0),
+        (-127 * 127) as f32 * (4.0 / 127.0 * 2.0) + 1.0,
     ];
     assert_eq!(out, by_hand);
 }
@@ -268,7 +281,18 @@ proptest! {
         prop_assert_eq!(&run(&x)[row * output..][..output], &run(&x[row * input..][..input])[..]);
     }
 
-    /// Each factor is off by at most half a step, 1/254 of the largest magnitude of its row.
+    #[test]
+    fn weights_that_were_quantised_are_quantised_to_themselves(
+        weight in prop::collection::vec(wild().prop_filter("a number", |x| x.is_finite()), 1..90),
+    ) {
+        let weights = Weights::quantize(&weight, 1, weight.len());
+        let mut row = vec![0.0; weight.len()];
+        weights.row(0, &mut row);
+        prop_assert_eq!(Weights::quantize(&row, 1, row.len()), weights);
+    }
+
+    /// Each factor is off by at most half a step, 1/254 of the largest magnitude of its row; the
+    /// step of weights may be longer by one part in 2¹⁵.
     #[test]
     fn errors_stay_within_the_steps(input in 1usize..200, phase in 0f64..6.0) {
         let (x, weight) = (numbers(input, phase), numbers(input, 0.2));
@@ -279,7 +303,7 @@ proptest! {
         layer.product(&activations, &mut out, Finish::Replace);
         let exact: f64 = x.iter().zip(&weight).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum();
         let step = |row: &[f32]| row.iter().fold(0f32, |m, x| m.max(x.abs())) / 254.0;
-        let (dx, dw) = (f64::from(step(&x)), f64::from(step(&weight)));
+        let (dx, dw) = (f64::from(step(&x)), f64::from(step(&weight)) * (1.0 + 2f64.powi(-15)));
         let bound: f64 = (x.iter().zip(&weight))
             .map(|(&x, &w)| dx * f64::from(w.abs()) + dw * f64::from(x.abs()) + dx * dw)
             .sum();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use attn::{Kernel, Keys, Queries, Row, Source, Vectors};
 use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
+use kernels::quantized::Activations;
 use kernels::recurrent::{Cell, State as Before, forward_step, repeat_row};
 use kernels::{Mode, slices, storage};
 use rayon::prelude::*;
@@ -17,7 +18,7 @@ use crate::batch::SourceBatch;
 use crate::config::RnnConfig;
 use crate::linear::Linear;
 use crate::parameters::Parameters;
-use crate::{Result, Special, Step, Vocabs};
+use crate::{Result, SearchPrecision, Special, Step, Vocabs};
 
 /// A recurrent model made ready to search: its step weights packed, once for all sentences.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl Ready {
         parameters: &Parameters,
         vocabs: Vocabs,
         special: Special,
+        precision: SearchPrecision,
     ) -> Result<Self> {
         let shape = Shape::new(config);
         let values = |name: &str| storage::to_vec::<f32>(parameters.get(name));
@@ -83,7 +85,11 @@ impl Ready {
             score: slices.vectors.score.to_vec(),
             position: slices.vectors.position.to_vec(),
             embedding: values(embedding)?,
-            output: Linear::new(parameters.get(output), parameters.get("output.bias"))?,
+            output: Linear::new(
+                parameters.get(output),
+                parameters.get("output.bias"),
+                precision,
+            )?,
             config: config.clone(),
             parameters: parameters.clone(),
             vocabs,
@@ -166,7 +172,7 @@ impl Ready {
 
     /// `log softmax(W_s h̃ + b)` of each row.
     fn log_probs(&self, states: &[f32], out: &mut Vec<f32>) {
-        self.output.forward(states, out);
+        self.output.forward(states, &mut Activations::default(), out);
         out.par_chunks_mut(self.vocabs.tgt).for_each(slices::log_softmax);
     }
 }

@@ -20,10 +20,10 @@ use self::weights::{DecoderLayer, EncoderLayer, Norm, Reader};
 use super::scale;
 use crate::batch::SourceBatch;
 use crate::config::{NormPlace, Positions, TransformerConfig};
-use crate::linear::Linear;
+use crate::linear::{self, Linear};
 use crate::parameters::Parameters;
 use crate::rnn::tables;
-use crate::{Error, Result, Special, Step, Vocabs};
+use crate::{Error, Result, SearchPrecision, Special, Step, Vocabs};
 
 /// Which of a decoder's attentions over the source alignments are read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,11 +107,12 @@ impl Ready {
         parameters: &Parameters,
         vocabs: Vocabs,
         special: Special,
+        precision: SearchPrecision,
     ) -> Result<Self> {
-        let read = Reader { config, parameters };
+        let read = Reader { config, parameters, precision };
         let (src, tgt, output) = tables(config.tie);
         let values = |name: &str| -> Result<Arc<[f32]>> {
-            Ok(storage::to_vec(parameters.get(name))?.into())
+            Ok(linear::table(parameters.get(name), precision)?.into())
         };
         let embedding = |stack: &str, table: Arc<[f32]>| -> Result<Embedding> {
             let learned = parameters.find(&format!("{stack}.positions.weight"));
@@ -130,7 +131,11 @@ impl Ready {
             encoder: (0..encoder).map(|l| read.encoder_layer(l)).collect::<Result<_>>()?,
             target: embedding("decoder", table)?,
             decoder: (0..decoder).map(|l| read.decoder_layer(l)).collect::<Result<_>>()?,
-            output: Linear::new(parameters.get(output), parameters.get("output.bias"))?,
+            output: Linear::new(
+                parameters.get(output),
+                parameters.get("output.bias"),
+                precision,
+            )?,
             config: config.clone(),
             vocabs,
             special,
@@ -169,7 +174,7 @@ impl Ready {
         let (layer, dim) = (&self.decoder[l].attention, self.dim());
         let (heads, head_dim) = (self.config.heads.get(), self.config.head_dim());
         run.sublayer(self.config.norm_place, &layer.norm, |x, work, out| {
-            layer.input.forward(x, &mut work.wide); // [rows, 3 dim]
+            layer.input.forward(x, &mut work.room, &mut work.wide); // [rows, 3 dim]
             if self.config.positions == Positions::Rotary {
                 let places = vec![position; x.len() / dim];
                 let rows = RowsMut::new(&mut work.wide, 3 * dim);
@@ -186,7 +191,7 @@ impl Ready {
             work.inner.resize(x.len(), 0.0);
             let queries = Rows::new(&work.wide, 3 * dim);
             multi_head::step(heads, head_dim, queries, &hypotheses, &mut work.inner, None)?;
-            layer.output.forward(&work.inner, out);
+            layer.output.forward(&work.inner, &mut work.room, out);
             Ok(())
         })
     }
@@ -205,7 +210,7 @@ impl Ready {
         let (chosen, head) = self.attended;
         let wanted = (chosen == l).then_some(head.map_or(Heads::Mean, Heads::One));
         run.sublayer(self.config.norm_place, &layer.norm, |x, work, out| {
-            layer.query.forward(x, &mut work.wide);
+            layer.query.forward(x, &mut work.room, &mut work.wide);
             let hypotheses: Vec<_> = sentences.iter().map(|s| s.given(l, places)).collect();
             work.inner.resize(x.len(), 0.0);
             let queries = Rows::new(&work.wide, dim);
@@ -214,7 +219,7 @@ impl Ready {
             if wanted.is_some() {
                 *weights = seen;
             }
-            layer.output.forward(&work.inner, out);
+            layer.output.forward(&work.inner, &mut work.room, out);
             Ok(())
         })
     }
@@ -261,7 +266,7 @@ impl Ready {
             run.feed_forward(&self.config, &layer.feed_forward)?;
         }
         run.close(self.target.close.as_ref());
-        self.output.forward(&run.x, &mut step.log_probs);
+        self.output.forward(&run.x, &mut run.work.room, &mut step.log_probs);
         step.log_probs.par_chunks_mut(self.vocabs.tgt).for_each(slices::log_softmax);
         *position += 1;
         Ok(())

@@ -2,6 +2,7 @@
 
 use attn::multi_head::{MultiHead, Rows, RowsMut, Visible, Words, rotary};
 use kernels::positions;
+use kernels::quantized::Activations;
 
 use super::run::Run;
 use super::weights::EncoderLayer;
@@ -29,7 +30,7 @@ impl Ready {
             run.feed_forward(&self.config, &layer.feed_forward)?;
         }
         run.close(self.source.close.as_ref());
-        self.memory(&run.x, &src.offsets)
+        self.memory(&run.x, &src.offsets, &mut run.work.room)
     }
 
     /// Attention of the words of each sentence to one another.
@@ -52,7 +53,7 @@ impl Ready {
             dropout: None,
         };
         run.sublayer(self.config.norm_place, &attention.norm, |x, work, out| {
-            attention.input.forward(x, &mut work.wide); // [rows, 3 dim]
+            attention.input.forward(x, &mut work.room, &mut work.wide); // [rows, 3 dim]
             if self.config.positions == Positions::Rotary {
                 let rows = RowsMut::new(&mut work.wide, 3 * dim);
                 rotary::rotate(rows, 2 * heads, head_dim, places, rotary::Direction::Forward)?;
@@ -60,13 +61,18 @@ impl Ready {
             let rows = |part: usize| Rows::columns(&work.wide, 3 * dim, part * dim);
             work.inner.resize(x.len(), 0.0);
             kernel.forward(rows(0), rows(1), rows(2), &mut work.inner)?;
-            attention.output.forward(&work.inner, out);
+            attention.output.forward(&work.inner, &mut work.room, out);
             Ok(())
         })
     }
 
     /// Keys and values of encoded sentences `[rows, dim]`, for all layers of the decoder.
-    fn memory(&self, states: &[f32], offsets: &[usize]) -> Result<Vec<Source>> {
+    fn memory(
+        &self,
+        states: &[f32],
+        offsets: &[usize],
+        room: &mut Activations,
+    ) -> Result<Vec<Source>> {
         let dim = self.dim();
         let lens = offsets.windows(2).map(|ends| ends[1] - ends[0]);
         let mut sources: Vec<Source> = lens
@@ -78,7 +84,7 @@ impl Ready {
             .collect();
         let mut both = Vec::new();
         for (l, layer) in self.decoder.iter().enumerate() {
-            layer.cross.memory.forward(states, &mut both); // [rows, 2 dim]
+            layer.cross.memory.forward(states, room, &mut both); // [rows, 2 dim]
             for (source, start) in sources.iter_mut().zip(offsets) {
                 let keys = Rows::columns(&both, 2 * dim, start * 2 * dim);
                 let values = Rows::columns(&both, 2 * dim, start * 2 * dim + dim);

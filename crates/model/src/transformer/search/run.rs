@@ -1,5 +1,6 @@
 //! A pass through layers: rows of numbers, and memory that sublayers use one after another.
 
+use kernels::quantized::Activations;
 use kernels::{activation, slices};
 
 use super::weights::{FeedForward, Norm};
@@ -14,7 +15,7 @@ pub(super) struct Run {
     pub(super) x: Vec<f32>,
     normal: Vec<f32>,
     out: Vec<f32>,
-    work: Work,
+    pub(super) work: Work,
 }
 
 /// Room for a sublayer.
@@ -24,6 +25,7 @@ pub(super) struct Work {
     pub(super) wide: Vec<f32>,
     /// What the last product is given.
     pub(super) inner: Vec<f32>,
+    pub(super) room: Activations,
 }
 
 impl Run {
@@ -59,15 +61,15 @@ impl Run {
     ) -> Result<()> {
         let (activation, ffn_dim) = (config.activation.into(), config.ffn_dim.get());
         self.sublayer(config.norm_place, &layer.norm, |x, work, out| {
-            let Work { wide, inner } = work;
-            layer.input.forward(x, wide);
+            let Work { wide, inner, room } = work;
+            layer.input.forward(x, room, wide);
             if config.gated {
                 inner.resize(wide.len() / 2, 0.0);
                 activation::gated(activation, wide, ffn_dim, inner);
-                layer.output.forward(inner, out);
+                layer.output.forward(inner, room, out);
             } else {
                 activation::forward_in_place(activation, wide);
-                layer.output.forward(wide, out);
+                layer.output.forward(wide, room, out);
             }
             Ok(())
         })

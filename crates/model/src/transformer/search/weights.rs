@@ -2,10 +2,10 @@
 
 use kernels::{norm, storage};
 
-use crate::Result;
 use crate::config::TransformerConfig;
 use crate::linear::Linear;
 use crate::parameters::Parameters;
+use crate::{Result, SearchPrecision};
 
 /// A norm's parameters.
 #[derive(Debug)]
@@ -69,12 +69,13 @@ pub(super) struct DecoderLayer {
 pub(super) struct Reader<'a> {
     pub(super) config: &'a TransformerConfig,
     pub(super) parameters: &'a Parameters,
+    pub(super) precision: SearchPrecision,
 }
 
 impl Reader<'_> {
     fn linear(&self, prefix: &str) -> Result<Linear> {
         let get = |part: &str| self.parameters.get(&format!("{prefix}.{part}"));
-        Linear::new(get("weight"), get("bias"))
+        Linear::new(get("weight"), get("bias"), self.precision)
     }
 
     pub(super) fn norm(&self, prefix: &str) -> Result<Norm> {
