@@ -158,10 +158,10 @@ fn search(name: &str, heads: usize, head_dim: usize) -> Result<()> {
     }
     let pasts = vec![past; SENTENCES];
     let places: Vec<u32> = (0..LEN as u32).collect();
-    let of_past = |past: &'_ Past<f32>| -> Hypotheses<'_, f32> {
-        Hypotheses { words: past.layer(0), seen: Seen::Last(past.paths(), None) }
-    };
-    let own: Vec<Hypotheses<f32>> = pasts.iter().map(of_past).collect();
+    let own: Vec<Hypotheses<f32>> = pasts
+        .iter()
+        .map(|past| Hypotheses { words: past.layer(0), seen: Seen::Last(past.paths(), None) })
+        .collect();
     let shared: Vec<Hypotheses<f32>> = sources
         .iter()
         .map(|words| Hypotheses { words: words.layer(0), seen: Seen::Same(BEAM, &places) })

@@ -32,6 +32,12 @@ impl Mixed {
         unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
     }
 
+    /// [`Self::slice`], to write to.
+    pub fn slice_mut(values: &mut [f32]) -> &mut [Self] {
+        // SAFETY: as in `slice`, and nobody else has the numbers meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
+    }
+
     /// The same numbers under their plain name.
     pub fn plain(values: &[Self]) -> &[f32] {
         // SAFETY: as in `slice`.

@@ -11,11 +11,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::parameters::Parameters;
-use crate::{Error, Model, ModelConfig, Result, Special, Vocabs, specs};
+use crate::{
+    Error, Model, ModelConfig, Precision, Result, SearchPrecision, Special, Vocabs, compact, specs,
+};
 
 /// The newest format of a model directory this build writes. `CHANGELOG.md` says what each one
 /// changed.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// The format of a directory whose weights are all `f32`, which older builds read.
+const PLAIN_FORMAT: u32 = 1;
 
 /// The file that says what the model is.
 pub const CONFIG: &str = "config.json";
@@ -40,6 +44,13 @@ struct File {
     eos_token_id: u32,
     /// SHA-256 of `model.safetensors`.
     weights_sha256: String,
+    /// What its weights have been rounded to.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    precision: SearchPrecision,
+}
+
+fn is_plain(precision: &SearchPrecision) -> bool {
+    *precision == SearchPrecision::F32
 }
 
 /// The part of a configuration that tells whether the rest can be read.
@@ -50,19 +61,22 @@ struct Head {
 }
 
 pub(crate) fn save(model: &Model, dir: &Path) -> Result<()> {
-    let tensors: Vec<(String, Tensor)> = model
-        .parameters
-        .iter()
-        .map(|(name, var)| (name.to_owned(), var.as_tensor().clone()))
-        .collect();
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let path = dir.join(WEIGHTS);
-    let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), Some(metadata))
-        .map_err(|source| Error::Safetensors { path: path.clone(), source })?;
+    let parameters = model.parameters.iter();
+    let bytes = match model.stored {
+        SearchPrecision::Int8 => {
+            safetensors::serialize(compact::tensors(&model.parameters)?, Some(metadata))
+        }
+        SearchPrecision::F32 | SearchPrecision::Bf16 => {
+            safetensors::serialize(parameters.map(|(n, var)| (n, var.as_tensor())), Some(metadata))
+        }
+    };
+    let bytes = bytes.map_err(|source| Error::Safetensors { path: path.clone(), source })?;
     write(&path, &bytes)?;
     let file = File {
         model_type: MODEL_TYPE.into(),
-        format: FORMAT,
+        format: if is_plain(&model.stored) { PLAIN_FORMAT } else { FORMAT },
         model: model.config.clone(),
         vocab: model.vocabs.clone(),
         pad_token_id: model.special.pad,
@@ -70,6 +84,7 @@ pub(crate) fn save(model: &Model, dir: &Path) -> Result<()> {
         bos_token_id: model.special.bos,
         eos_token_id: model.special.eos,
         weights_sha256: hex(&Sha256::digest(&bytes)),
+        precision: model.stored,
     };
     let mut text = serde_json::to_string_pretty(&file)
         .map_err(|e| Error::Foreign { path: dir.join(CONFIG), reason: e.to_string() })?;
@@ -95,8 +110,8 @@ pub(crate) fn open(dir: &Path, device: &Device) -> Result<Model> {
         bos: file.bos_token_id,
         eos: file.eos_token_id,
     };
-    let precision = crate::Precision::default();
-    Ok(Model { config: file.model, precision, vocabs: file.vocab, special, parameters })
+    let (precision, stored) = (Precision::default(), file.precision);
+    Ok(Model { config: file.model, precision, stored, vocabs: file.vocab, special, parameters })
 }
 
 fn read_config(dir: &Path) -> Result<File> {
@@ -127,7 +142,7 @@ fn parameters(path: &Path, bytes: &[u8], file: &File, device: &Device) -> Result
         .map_err(|source| Error::Safetensors { path: path.into(), source })?;
     let specs = specs(&file.model, &file.vocab)?;
     let mut vars = BTreeMap::new();
-    for spec in &specs {
+    for spec in specs {
         let name = spec.name.clone();
         let Ok(view) = tensors.tensor(&name) else {
             return Err(Error::MissingParameter { path: path.into(), name });
@@ -136,10 +151,19 @@ fn parameters(path: &Path, bytes: &[u8], file: &File, device: &Device) -> Result
             let (expected, found) = (spec.shape.clone(), view.shape().to_vec());
             return Err(Error::ShapeMismatch { path: path.into(), name, expected, found });
         }
-        let tensor = candle_core::safetensors::Load::load(&view, device)?;
+        let tensor = if file.precision == SearchPrecision::Int8 && compact::is_rounded(&spec) {
+            compact::load(path, &tensors, &name, device)?
+        } else {
+            candle_core::safetensors::Load::load(&view, device)?
+        };
         vars.insert(name, Var::from_tensor(&tensor)?);
     }
-    if let Some(name) = tensors.names().into_iter().find(|n| !vars.contains_key(*n)) {
+    let known = |name: &str| {
+        let scaled = name.strip_suffix(compact::SCALE);
+        vars.contains_key(name)
+            || scaled.is_some_and(|name| !is_plain(&file.precision) && vars.contains_key(name))
+    };
+    if let Some(name) = tensors.names().into_iter().find(|name| !known(name)) {
         return Err(Error::UnknownParameter { path: path.into(), name: name.to_string() });
     }
     Ok(Parameters::from_vars(vars))

@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod checkpoint;
+mod compact;
 mod config;
 mod error;
 mod linear;
@@ -174,11 +175,26 @@ pub enum SearchPrecision {
     Int8,
 }
 
+impl SearchPrecision {
+    const NAMES: [(&str, Self); 3] =
+        [("f32", Self::F32), ("bf16", Self::Bf16), ("int8", Self::Int8)];
+}
+
+impl std::str::FromStr for SearchPrecision {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let found = Self::NAMES.into_iter().find(|(known, _)| *known == name);
+        found.map(|(_, precision)| precision).ok_or_else(|| "expected f32, bf16 or int8".into())
+    }
+}
+
 /// A network with its parameters.
 #[derive(Clone, Debug)]
 pub struct Model {
     config: ModelConfig,
     precision: Precision,
+    stored: SearchPrecision,
     vocabs: Vocabs,
     special: Special,
     parameters: Parameters,
@@ -212,8 +228,8 @@ impl Model {
         device: &Device,
     ) -> Result<Self> {
         let parameters = Parameters::new(&specs(config, &vocabs)?, seed, dtype, device)?;
-        let precision = Precision::default();
-        Ok(Self { config: config.clone(), precision, vocabs, special, parameters })
+        let (precision, stored) = (Precision::default(), SearchPrecision::default());
+        Ok(Self { config: config.clone(), precision, stored, vocabs, special, parameters })
     }
 
     /// The same model, trained in another precision. It is no property of the model and not
@@ -325,7 +341,24 @@ impl Model {
     /// # Errors
     /// As there.
     pub fn ready_in(&self, precision: SearchPrecision) -> Result<Ready> {
-        Ready::new(&self.to_device(&Device::Cpu)?, precision)
+        let model = self.to_device(&Device::Cpu)?;
+        match precision {
+            SearchPrecision::Int8 => Ready::new(&model.quantized()?, precision),
+            SearchPrecision::F32 | SearchPrecision::Bf16 => Ready::new(&model, precision),
+        }
+    }
+
+    /// The model with its matrices rounded to eight bits, as [`SearchPrecision::Int8`] searches
+    /// it, and saves it: in a quarter of the space.
+    ///
+    /// # Errors
+    /// If its parameters are not `f32`.
+    pub fn quantized(&self) -> Result<Self> {
+        if self.stored == SearchPrecision::Int8 {
+            return Ok(self.clone());
+        }
+        let parameters = compact::rounded(&self.parameters)?;
+        Ok(Self { parameters, stored: SearchPrecision::Int8, ..self.clone() })
     }
 
     /// The precision that its weights have been rounded to, and have in files.

@@ -63,19 +63,3 @@ impl Linear {
         }
     }
 }
-
-/// A table of embeddings `[vocab, dim]` as search looks words up in it: what a quantised layer
-/// with the same weights stands for, so that a tied table is one.
-pub(crate) fn table(weight: &Tensor, precision: SearchPrecision) -> Result<Vec<f32>> {
-    let mut table = storage::to_vec::<f32>(weight)?;
-    if precision == SearchPrecision::Int8 {
-        round(&mut table, weight.dims2()?);
-    }
-    Ok(table)
-}
-
-/// Replaces weights `[output, input]` by what their quantised form stands for.
-pub(crate) fn round(weight: &mut [f32], (output, input): (usize, usize)) {
-    let weights = Weights::quantize(weight, output, input);
-    weight.chunks_exact_mut(input).enumerate().for_each(|(i, row)| weights.row(i, row));
-}

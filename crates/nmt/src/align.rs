@@ -20,7 +20,7 @@ use crate::{
     cli::Session,
     console::{Hint, Misuse},
     input::{READ_AHEAD, stream_lines, stream_pairs},
-    load,
+    load::{self, Asked},
     output::Output,
     render::{html, svg, terminal},
     search::Search,
@@ -142,7 +142,8 @@ impl Align {
 
     /// The model, which searches and shows alignments as the options say.
     fn translator(&self, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
-        let mut translator = load::attending(&self.model, self.attended, session)?;
+        let (attended, precision) = (self.attended.into(), self.search.precision);
+        let mut translator = load::translator(&self.model, Asked { attended, precision }, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = NonZeroUsize::MIN;
         let level = if self.subwords { Level::Subwords } else { Level::Words };

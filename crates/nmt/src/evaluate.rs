@@ -17,7 +17,7 @@ use text::metrics::{Metric, Statistics, Tokenization};
 use crate::{
     cli::Session,
     input::{READ_AHEAD, Together},
-    load,
+    load::{self, Asked},
     output::Output,
     search::Search,
 };
@@ -194,7 +194,8 @@ impl Evaluate {
     ) -> anyhow::Result<Compared> {
         let paths = std::iter::once(src).chain(self.refs.iter().map(PathBuf::as_path));
         let rows = Together::open(&paths.collect::<Vec<_>>())?;
-        let mut translator = load::translator(dir, session)?;
+        let asked = Asked { precision: self.search.precision, ..Asked::default() };
+        let mut translator = load::translator(dir, asked, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         let (mut statistics, mut src_words) = (self.nothing_yet(), Vec::new());
         let lines = rows.map(|row| row.map(Referenced));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use model::{Attended, Model, Ready};
+use model::{Attended, Model, Ready, SearchPrecision};
 use text::Tokenizers;
 use translate::{SearchConfig, Translator, translator::check_tokenizers};
 
@@ -12,23 +12,27 @@ use crate::{
     console::{Hint, count},
 };
 
-/// Loads the model in `dir` with its tokenizers and search settings.
-pub(crate) fn translator(dir: &Path, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
-    attending(dir, Attended::default(), session)
+/// How a model is to be made ready.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    /// Which attention alignments are read from.
+    pub(crate) attended: Attended,
+    /// The precision of search; as the model is stored without it.
+    pub(crate) precision: Option<SearchPrecision>,
 }
 
-/// [`translator`], with alignments read from this attention.
-pub(crate) fn attending(
+/// Loads the model in `dir` with its tokenizers and search settings.
+pub(crate) fn translator(
     dir: &Path,
-    attended: impl Into<Attended>,
+    asked: Asked,
     session: &Session<'_>,
 ) -> anyhow::Result<Translator<Ready>> {
     let load = || {
         let model = Model::open(dir, &session.device)?;
         let tokenizers = Tokenizers::open(dir)?;
         check_tokenizers(&model, &tokenizers)?;
-        let mut ready = model.ready()?;
-        ready.attend(attended.into())?;
+        let mut ready = model.ready_in(asked.precision.unwrap_or(model.stored()))?;
+        ready.attend(asked.attended)?;
         let translator = Translator::new(ready, tokenizers, SearchConfig::open(dir)?)?;
         anyhow::Ok((model, translator))
     };

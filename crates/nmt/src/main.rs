@@ -8,6 +8,7 @@ mod completions;
 mod console;
 mod doctor;
 mod evaluate;
+mod export;
 mod fetch;
 mod info;
 mod input;

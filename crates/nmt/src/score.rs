@@ -8,7 +8,7 @@ use translate::Translation;
 use crate::{
     cli::Session,
     input::{READ_AHEAD, stream_pairs},
-    load,
+    load::{self, Asked},
     output::Output,
     translate::Format,
 };
@@ -55,7 +55,7 @@ impl Score {
     /// Writes a line for each pair, and says how perplexed the model is by all of them.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
         let pairs = stream_pairs(&self.src, &self.tgt)?;
-        let translator = load::translator(&self.model, session)?;
+        let translator = load::translator(&self.model, Asked::default(), session)?;
         let mut out = Output::open(self.out.as_deref())?;
         let (mut nats, mut n_tokens) = (0.0, 0);
         for scored in translator.align_pairs(pairs, READ_AHEAD) {

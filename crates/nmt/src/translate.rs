@@ -17,7 +17,7 @@ use crate::{
     cli::Session,
     console::{Hint, grouped},
     input::{READ_AHEAD, stream_lines},
-    load,
+    load::{self, Asked},
     output::Output,
     search::Search,
 };
@@ -95,7 +95,8 @@ struct Record<'a> {
 impl Translate {
     /// Translates a file, a stream, or what is typed.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
-        let mut translator = load::attending(&self.model, self.attended, session)?;
+        let (attended, precision) = (self.attended.into(), self.search.precision);
+        let mut translator = load::translator(&self.model, Asked { attended, precision }, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = self.nbest;
         let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();

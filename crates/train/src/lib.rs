@@ -10,11 +10,11 @@
 //! | `averaged/` | a model directory with the mean of the last ones, when the run has ended |
 //! | `train.log`, `metrics.csv`, `samples.txt`, `tensorboard/` | the record of the run |
 
-mod average;
 mod card;
 mod checkpoint;
 pub mod config;
 mod data;
+mod derived;
 mod ema;
 mod error;
 pub mod event;
@@ -32,8 +32,8 @@ mod step;
 mod tensorboard;
 mod validate;
 
-pub use average::average;
 pub use config::Experiment;
+pub use derived::{average, quantize};
 pub use error::{Error, Result};
 pub use event::Event;
 pub use gradients::{Gradients, clip_factor};

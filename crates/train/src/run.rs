@@ -13,11 +13,11 @@ use candle_core::Device;
 
 use crate::{
     Error, Result,
-    average::average,
     card::card,
     checkpoint::{Checkpoints, Kind},
     config::{Every, Experiment, Metric, Training},
     data::Data,
+    derived::average,
     event::{Event, Preparation, Report, Stop, Validated, best_dir},
     guard::Divergence,
     log::Logs,

@@ -85,11 +85,7 @@ impl Ready {
             score: slices.vectors.score.to_vec(),
             position: slices.vectors.position.to_vec(),
             embedding: values(embedding)?,
-            output: Linear::new(
-                parameters.get(output),
-                parameters.get("output.bias"),
-                precision,
-            )?,
+            output: Linear::new(parameters.get(output), parameters.get("output.bias"), precision)?,
             config: config.clone(),
             parameters: parameters.clone(),
             vocabs,

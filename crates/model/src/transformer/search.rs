@@ -20,7 +20,7 @@ use self::weights::{DecoderLayer, EncoderLayer, Norm, Reader};
 use super::scale;
 use crate::batch::SourceBatch;
 use crate::config::{NormPlace, Positions, TransformerConfig};
-use crate::linear::{self, Linear};
+use crate::linear::Linear;
 use crate::parameters::Parameters;
 use crate::rnn::tables;
 use crate::{Error, Result, SearchPrecision, Special, Step, Vocabs};
@@ -112,7 +112,7 @@ impl Ready {
         let read = Reader { config, parameters, precision };
         let (src, tgt, output) = tables(config.tie);
         let values = |name: &str| -> Result<Arc<[f32]>> {
-            Ok(linear::table(parameters.get(name), precision)?.into())
+            Ok(storage::to_vec(parameters.get(name))?.into())
         };
         let embedding = |stack: &str, table: Arc<[f32]>| -> Result<Embedding> {
             let learned = parameters.find(&format!("{stack}.positions.weight"));
@@ -131,11 +131,7 @@ impl Ready {
             encoder: (0..encoder).map(|l| read.encoder_layer(l)).collect::<Result<_>>()?,
             target: embedding("decoder", table)?,
             decoder: (0..decoder).map(|l| read.decoder_layer(l)).collect::<Result<_>>()?,
-            output: Linear::new(
-                parameters.get(output),
-                parameters.get("output.bias"),
-                precision,
-            )?,
+            output: Linear::new(parameters.get(output), parameters.get("output.bias"), precision)?,
             config: config.clone(),
             vocabs,
             special,

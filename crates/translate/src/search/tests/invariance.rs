@@ -56,7 +56,7 @@ impl EncoderDecoder for Unasked {
         panic!("asked to encode {src:?}")
     }
 
-    fn step(&self, _: &mut (), last: &[u32]) -> model::Result<Step> {
+    fn step_into(&self, _: &mut (), last: &[u32], _: &mut Step) -> model::Result<()> {
         panic!("asked what follows {last:?}")
     }
 
@@ -92,8 +92,9 @@ impl EncoderDecoder for Broken {
         Ok(())
     }
 
-    fn step(&self, _: &mut (), _: &[u32]) -> model::Result<Step> {
-        Ok(self.0.clone())
+    fn step_into(&self, _: &mut (), _: &[u32], step: &mut Step) -> model::Result<()> {
+        step.clone_from(&self.0);
+        Ok(())
     }
 
     fn select(&self, _: &mut (), _: &[usize]) -> model::Result<()> {

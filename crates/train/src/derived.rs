@@ -1,7 +1,8 @@
-//! The mean of several models: of the last checkpoints of a run, it is often better than each.
+//! Model directories that are made from others.
 //!
-//! Averaging checkpoints of one run goes back to Polyak and Juditsky (1992); Vaswani et al.
-//! (2017), §6.1, do it for translation.
+//! The mean of the last checkpoints of a run is often better than each. Averaging checkpoints of
+//! one run goes back to Polyak and Juditsky (1992); Vaswani et al. (2017), §6.1, do it for
+//! translation.
 
 use std::{
     fs,
@@ -23,16 +24,35 @@ pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
     let Some(last) = dirs.last() else {
         return Err(Error::Average { dir: out.into(), reason: "there is no model".into() });
     };
+    let models = dirs.iter().map(|dir| Model::open(dir, &Device::Cpu));
+    derive(last, out, card, || model::checkpoint::average(models))
+}
+
+/// Writes the model in `dir` with its matrices rounded to eight bits to the new directory `out`,
+/// with tokenizers and search defaults, and with `card` as its description.
+///
+/// # Errors
+/// If a file cannot be read or written. `out` then does not change.
+pub fn quantize(dir: &Path, out: &Path, card: &str) -> Result<()> {
+    derive(dir, out, card, || Model::open(dir, &Device::Cpu)?.quantized())
+}
+
+/// Writes a model to `out`, with everything else that `from` holds.
+fn derive(
+    from: &Path,
+    out: &Path,
+    card: &str,
+    model: impl FnOnce() -> model::Result<Model>,
+) -> Result<()> {
     let partial = beside(out, ".partial")?;
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;
     }
     fs::create_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;
-    let models = dirs.iter().map(|dir| Model::open(dir, &Device::Cpu));
-    let written = model::checkpoint::average(models)
-        .and_then(|mean| mean.save(&partial))
+    let written = model()
+        .and_then(|model| model.save(&partial))
         .map_err(Error::from)
-        .and_then(|()| copy_rest(last, &partial, card))
+        .and_then(|()| copy_rest(from, &partial, card))
         .and_then(|()| put(&partial, out));
     written.map_err(|error| {
         // The first error is the one that tells what is wrong.
@@ -126,6 +146,21 @@ mod tests {
             fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["mean", "model-1", "model-2", "model-3"]);
+    }
+
+    #[test]
+    fn a_quantised_model_stays_what_it_is_when_it_is_quantised_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = model(dir.path(), 1, SMALL);
+        let [once, twice] = ["once", "twice"].map(|name| dir.path().join(name));
+        quantize(&from, &once, "the card").unwrap();
+        quantize(&once, &twice, "the card").unwrap();
+        assert_eq!(values(&once), values(&twice));
+        assert_ne!(values(&once), values(&from));
+        let bytes = |dir: &Path| fs::read(dir.join("model.safetensors")).unwrap();
+        assert_eq!(bytes(&once), bytes(&twice));
+        assert!(bytes(&once).len() < bytes(&from).len() * 2 / 3);
+        assert!(Tokenizers::open(&twice).is_ok() && SearchConfig::open(&twice).is_ok());
     }
 
     #[test]
