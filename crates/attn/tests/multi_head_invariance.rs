@@ -92,13 +92,13 @@ fn word(batch: &Batch<f32>, place: usize) -> (&[f32], &[f32]) {
 }
 
 /// Keys and values of a sentence, as the second of two layers.
-fn words(batch: &Batch<f32>, start: usize, len: usize) -> Words<f32> {
+fn words(batch: &Batch<f32>, start: usize, len: usize) -> Result<Words<f32>> {
     let mut words = Words::new(2, DIM);
     words.reserve(len);
     let keys = Rows::columns(&batch.memory, 2 * DIM, 2 * DIM * start);
     let values = Rows::columns(&batch.memory, 2 * DIM, 2 * DIM * start + DIM);
-    words.fill(1, keys, values, len).unwrap();
-    words
+    words.fill(1, keys, values, len)?;
+    Ok(words)
 }
 
 #[test]
@@ -185,7 +185,8 @@ fn hypotheses_that_share_a_sentence_have_the_bits_of_training() -> Result<()> {
     let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &lengths);
     let (out, _) = batch.forward();
     let starts = &batch.key_offsets;
-    let words: Vec<Words<f32>> = (0..4).map(|b| words(&batch, starts[b], lengths[b].1)).collect();
+    let words: Vec<Words<f32>> =
+        (0..4).map(|b| words(&batch, starts[b], lengths[b].1)).collect::<Result<_>>()?;
     let places: Vec<u32> = (0..31).collect();
     let hypotheses: Vec<Hypotheses<f32>> = (0..4)
         .map(|b| Hypotheses {
@@ -216,7 +217,7 @@ fn hypotheses_that_share_a_sentence_have_the_bits_of_training() -> Result<()> {
 #[test]
 fn steps_of_many_hypotheses_do_not_depend_on_threads() -> Result<()> {
     let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(131, 131)]);
-    let words = words(&batch, 0, 131);
+    let words = words(&batch, 0, 131)?;
     let places: Vec<u32> = (0..131).collect();
     let hypotheses: Vec<Hypotheses<f32>> = (0..131)
         .map(|t| Hypotheses { words: words.layer(1), seen: Seen::Same(1, &places[..=t]) })
@@ -237,14 +238,14 @@ fn steps_of_many_hypotheses_do_not_depend_on_threads() -> Result<()> {
 }
 
 #[test]
-fn a_step_refuses_what_does_not_fit() {
+fn a_step_refuses_what_does_not_fit() -> Result<()> {
     let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(2, 5)]);
     let mut out = vec![0.0; 2 * DIM];
     let mut run = |words: &Words<f32>, seen: Seen<'_>| {
         let hypotheses = [Hypotheses { words: words.layer(0), seen }];
         step(HEADS, HEAD_DIM, batch.q(), &hypotheses, &mut out, None).map(|_| ())
     };
-    let mut words = words(&batch, 0, 5);
+    let mut words = words(&batch, 0, 5)?;
     assert!(run(&words, Seen::Same(2, &[0, 1, 4])).is_ok());
     assert!(run(&words, Seen::Same(3, &[0])).is_err());
     assert!(run(&words, Seen::Same(2, &[16])).is_err());
@@ -255,6 +256,7 @@ fn a_step_refuses_what_does_not_fit() {
     let rows = Rows::new(&batch.memory, 2 * DIM);
     assert!(words.fill(0, rows, rows, 6).is_err());
     assert!(words.fill(0, rows, rows, 17).is_err());
+    Ok(())
 }
 
 #[test]
