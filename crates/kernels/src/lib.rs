@@ -17,6 +17,7 @@
 //! | part | what it is for |
 //! |---|---|
 //! | [`matmul`] | matrix products in one fixed order of summation |
+//! | [`quantized`] | linear layers with weights of eight bits, for translating |
 //! | [`activation`] | ReLU, GELU and Swish, plain and gated, forward and backward |
 //! | [`operation`] | operations with any number of inputs on Candle's tape |
 //! | [`positions`] | words with their positions: scaled embeddings, sinusoidal table |
@@ -40,6 +41,7 @@ mod mixed;
 pub mod norm;
 pub mod operation;
 pub mod positions;
+pub mod quantized;
 pub mod random;
 mod real;
 pub mod recurrent;
