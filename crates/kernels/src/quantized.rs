@@ -32,7 +32,8 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use path::{LINE, Line, PANEL, Path, Tile, path};
+use crate::simd;
+use path::{Line, Path, Tile, path};
 
 /// Below this number of multiplications a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 1 << 21;
@@ -196,7 +197,7 @@ pub enum Finish {
 #[derive(Clone, Debug)]
 pub struct Packed {
     path: &'static Path,
-    /// Panels of [`PANEL`] outputs; see [`path::pack`].
+    /// Panels of [`Path::panel`] outputs; see [`path::pack`].
     lines: Vec<Line>,
     /// Of each output, and zeros up to whole panels.
     scales: Vec<f32>,
@@ -220,7 +221,7 @@ impl Packed {
         let padded = |from: &[f32]| {
             assert_eq!(from.len(), output, "numbers for {output} outputs");
             let mut padded = from.to_vec();
-            padded.resize(output.next_multiple_of(PANEL), 0.0);
+            padded.resize(output.next_multiple_of(path.panel()), 0.0);
             padded
         };
         let scales = padded(&weights.scales);
@@ -255,7 +256,7 @@ impl Packed {
         }
         assert_eq!(x.depth, self.input, "inputs of the layer");
         let job = Job { layer: self, x, out: Shared(out.as_mut_ptr()), finish };
-        let panels = self.output.div_ceil(PANEL);
+        let panels = self.output.div_ceil(self.path.panel());
         let threads = rayon::current_num_threads();
         if threads == 1 || out.len() * self.input < PARALLEL_FROM {
             return job.run(0..rows, 0..panels);
@@ -300,28 +301,41 @@ impl Job<'_> {
             let last = rows.end.min(first + block);
             for panel in panels.clone() {
                 for row in (first..last).step_by(tile_rows) {
-                    self.tile(row..last.min(row + tile_rows), panel);
+                    let next = last.min(row + tile_rows);
+                    self.bring(next..last.min(next + tile_rows), panel);
+                    self.tile(row..next, panel);
                 }
+            }
+        }
+    }
+
+    /// Asks for the part of the result that is written next: rows may be far apart.
+    fn bring(&self, rows: Range<usize>, panel: usize) {
+        let (output, width) = (self.layer.output, self.layer.path.panel());
+        let col = panel * width;
+        for row in rows {
+            for col in (col..output.min(col + width)).step_by(simd::LINE / size_of::<f32>()) {
+                simd::fetch_to_write(self.out.0.wrapping_add(row * output + col));
             }
         }
     }
 
     fn tile(&self, rows: Range<usize>, panel: usize) {
         let Packed { path, lines, scales, bias, output, input } = self.layer;
-        let groups = input.div_ceil(path::GROUP);
-        let (col, stride) = (panel * PANEL, stride(*input));
-        let n_lines = groups * (PANEL / LINE);
+        let (groups, width) = (input.div_ceil(path::GROUP), path.panel());
+        let (col, stride) = (panel * width, stride(*input));
+        let n_lines = groups * path.lines;
         let tile = Tile {
             groups,
             left: self.x.values[rows.start * stride..rows.end * stride].as_ptr(),
             stride,
             rows: &self.x.rows[rows.clone()],
             right: lines[panel * n_lines..(panel + 1) * n_lines].as_ptr(),
-            scales: scales[col..col + PANEL].as_ptr(),
-            bias: bias[col..col + PANEL].as_ptr(),
+            scales: scales[col..col + width].as_ptr(),
+            bias: bias[col..col + width].as_ptr(),
             out: self.out.0.wrapping_add(rows.start * output + col),
             out_stride: *output,
-            cols: PANEL.min(output - col),
+            cols: width.min(output - col),
             finish: self.finish,
         };
         // SAFETY: the slices above cover the tile's rows and its whole panel, the path is one of

@@ -10,8 +10,6 @@ use crate::simd::{Level, best, level};
 pub(super) const GROUP: usize = 4;
 /// Outputs in a [`Line`].
 pub(super) const LINE: usize = 16;
-/// Outputs in a panel: four lines side by side.
-pub(super) const PANEL: usize = 4 * LINE;
 
 /// A group of values for each of 16 outputs: what a register of AVX-512 holds, and what a
 /// processor fetches at once.
@@ -45,6 +43,8 @@ pub(super) struct Path {
     pub(super) name: &'static str,
     /// Most rows of a tile.
     pub(super) rows: usize,
+    /// Lines side by side in a panel.
+    pub(super) lines: usize,
     /// What the bits of a packed value are flipped by: with the highest one flipped it is 128
     /// more, and without sign.
     pub(super) flip: u8,
@@ -61,6 +61,11 @@ impl fmt::Debug for Path {
 }
 
 impl Path {
+    /// Outputs in a panel.
+    pub(super) fn panel(&self) -> usize {
+        self.lines * LINE
+    }
+
     pub(super) fn quantize(&self, x: &[f32], values: &mut [i8]) -> (f32, i32) {
         // SAFETY: a path is chosen by what the processor has.
         unsafe { (self.quantize)(x, values) }
@@ -101,14 +106,14 @@ pub(super) fn has_vnni() -> bool {
 pub(super) fn pack(path: &Path, weights: &Weights) -> Vec<Line> {
     let (output, input) = (weights.output(), weights.input());
     let groups = input.div_ceil(GROUP);
-    let per_panel = groups * (PANEL / LINE);
+    let per_panel = groups * path.lines;
     let empty = Line([[path.flip; GROUP]; LINE]);
-    let mut lines = vec![empty; output.div_ceil(PANEL) * per_panel];
+    let mut lines = vec![empty; output.div_ceil(path.panel()) * per_panel];
     for j in 0..output {
-        let (panel, line, lane) = (j / PANEL, j % PANEL / LINE, j % LINE);
+        let (panel, line, lane) = (j / path.panel(), j % path.panel() / LINE, j % LINE);
         let values = weights.values[j * input..][..input].chunks(GROUP);
         for (group, values) in values.enumerate() {
-            let cell = &mut lines[panel * per_panel + group * (PANEL / LINE) + line].0[lane];
+            let cell = &mut lines[panel * per_panel + group * path.lines + line].0[lane];
             for (cell, &value) in cell.iter_mut().zip(values) {
                 *cell = value as u8 ^ path.flip;
             }
@@ -119,7 +124,7 @@ pub(super) fn pack(path: &Path, weights: &Weights) -> Vec<Line> {
 
 /// The path without intrinsics: the definition, and what other processors run.
 pub(super) static PORTABLE: Path =
-    Path { name: "portable", rows: 1, flip: 0, quantize, run: &[portable] };
+    Path { name: "portable", rows: 1, lines: 1, flip: 0, quantize, run: &[portable] };
 
 /// Largest magnitude of a quantised value.
 const STEPS: f32 = 127.0;
@@ -150,23 +155,21 @@ pub(super) fn quantize(x: &[f32], values: &mut [i8]) -> (f32, i32) {
 
 /// One row times a panel.
 unsafe fn portable(tile: &Tile<'_>) {
-    let mut sums = [0i32; PANEL];
+    let mut sums = [0i32; LINE];
     // SAFETY: promised by the caller.
     let (left, lines, scales, bias, out) = unsafe {
         (
             std::slice::from_raw_parts(tile.left, tile.groups * GROUP),
-            std::slice::from_raw_parts(tile.right, tile.groups * (PANEL / LINE)),
-            std::slice::from_raw_parts(tile.scales, PANEL),
-            std::slice::from_raw_parts(tile.bias, PANEL),
+            std::slice::from_raw_parts(tile.right, tile.groups),
+            std::slice::from_raw_parts(tile.scales, LINE),
+            std::slice::from_raw_parts(tile.bias, LINE),
             std::slice::from_raw_parts_mut(tile.out, tile.cols),
         )
     };
-    for (x, lines) in left.chunks_exact(GROUP).zip(lines.chunks_exact(PANEL / LINE)) {
-        for (sums, line) in sums.chunks_exact_mut(LINE).zip(lines) {
-            for (sum, weights) in sums.iter_mut().zip(&line.0) {
-                let term = |i: usize| i32::from(x[i]) * i32::from(weights[i] as i8);
-                *sum += term(0) + term(1) + term(2) + term(3);
-            }
+    for (x, line) in left.chunks_exact(GROUP).zip(lines) {
+        for (sum, weights) in sums.iter_mut().zip(&line.0) {
+            let term = |i: usize| i32::from(x[i]) * i32::from(weights[i] as i8);
+            *sum += term(0) + term(1) + term(2) + term(3);
         }
     }
     let scale = tile.rows[0].0;

@@ -10,16 +10,18 @@
 use std::arch::x86_64::*;
 
 use super::Finish;
-use super::path::{GROUP, LINE, PANEL, Path, Tile, quantize};
+use super::path::{GROUP, LINE, Path, Tile, quantize};
 
-/// Lines side by side.
-const LINES: usize = PANEL / LINE;
+/// Lines side by side in a panel of AVX-512: with six rows, the sums, the
+/// weights and a value of the activations fill 29 of 32 registers.
+const LINES: usize = 4;
 /// Numbers in a register of AVX2.
 const HALF: usize = LINE / 2;
 
 pub(super) static VNNI: Path = Path {
     name: "AVX-512 VNNI",
     rows: 6,
+    lines: LINES,
     flip: 0x80,
     quantize: quantize_avx512,
     run: &[vnni::<1>, vnni::<2>, vnni::<3>, vnni::<4>, vnni::<5>, vnni::<6>],
@@ -28,6 +30,7 @@ pub(super) static VNNI: Path = Path {
 pub(super) static AVX2: Path = Path {
     name: "AVX2",
     rows: 4,
+    lines: 1,
     flip: 0,
     quantize: quantize_avx2,
     run: &[avx2::<1>, avx2::<2>, avx2::<3>, avx2::<4>],
@@ -68,12 +71,24 @@ unsafe fn vnni<const ROWS: usize>(tile: &Tile<'_>) {
             left = left.add(GROUP);
             right = right.add(LINES);
         }
-        for (row, sums) in sums.iter().enumerate() {
-            let scale = _mm512_set1_ps(tile.rows[row].0);
-            let out = tile.out.wrapping_add(row * tile.out_stride);
-            for (line, &sum) in sums.iter().enumerate() {
-                finish_avx512(tile, scale, sum, line * LINE, out);
-            }
+        finish_rows(tile, &{ sums });
+    }
+}
+
+/// Turns all sums of a tile into results. It stands apart, so that the compiler keeps the sums in
+/// registers until they are whole.
+///
+/// # Safety
+/// The tile must be valid.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn finish_rows(tile: &Tile<'_>, sums: &[[__m512i; LINES]]) {
+    for (row, sums) in sums.iter().enumerate() {
+        let scale = _mm512_set1_ps(tile.rows[row].0);
+        let out = tile.out.wrapping_add(row * tile.out_stride);
+        for (line, &sum) in sums.iter().enumerate() {
+            // SAFETY: promised by the caller.
+            unsafe { finish_avx512(tile, scale, sum, line * LINE, out) }
         }
     }
 }
@@ -107,36 +122,34 @@ unsafe fn finish_avx512(tile: &Tile<'_>, scale: __m512, sum: __m512i, col: usize
     }
 }
 
-/// `ROWS` rows times a panel, a line of outputs at a time.
+/// `ROWS` rows times a panel, with all sums in registers.
 #[target_feature(enable = "avx2")]
 unsafe fn avx2<const ROWS: usize>(tile: &Tile<'_>) {
     let ones = _mm256_set1_epi16(1);
-    for line in 0..tile.cols.div_ceil(LINE) {
-        let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
-        // SAFETY: the caller's pointers cover the rows and the panel.
-        unsafe {
-            let (mut left, mut right) = (tile.left, tile.right.add(line));
-            for _ in 0..tile.groups {
-                let halves = right.cast::<__m256i>();
-                let weights = [_mm256_load_si256(halves), _mm256_load_si256(halves.add(1))];
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = left.add(row * tile.stride).cast::<i32>().read_unaligned();
-                    let x = _mm256_set1_epi32(x);
-                    let magnitudes = _mm256_abs_epi8(x);
-                    for (sum, &weights) in sums.iter_mut().zip(&weights) {
-                        let pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(weights, x));
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
-                    }
+    let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+    // SAFETY: the caller's pointers cover the rows and the panel.
+    unsafe {
+        let (mut left, mut right) = (tile.left, tile.right);
+        for _ in 0..tile.groups {
+            let halves = right.cast::<__m256i>();
+            let weights = [_mm256_load_si256(halves), _mm256_load_si256(halves.add(1))];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = left.add(row * tile.stride).cast::<i32>().read_unaligned();
+                let x = _mm256_set1_epi32(x);
+                let magnitudes = _mm256_abs_epi8(x);
+                for (sum, &weights) in sums.iter_mut().zip(&weights) {
+                    let pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(weights, x));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
                 }
-                left = left.add(GROUP);
-                right = right.add(LINES);
             }
-            for (row, sums) in sums.iter().enumerate() {
-                let scale = _mm256_set1_ps(tile.rows[row].0);
-                let out = tile.out.wrapping_add(row * tile.out_stride);
-                for (half, &sum) in sums.iter().enumerate() {
-                    finish_avx2(tile, scale, sum, line * LINE + half * HALF, out);
-                }
+            left = left.add(GROUP);
+            right = right.add(1);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            let scale = _mm256_set1_ps(tile.rows[row].0);
+            let out = tile.out.wrapping_add(row * tile.out_stride);
+            for (half, &sum) in sums.iter().enumerate() {
+                finish_avx2(tile, scale, sum, half * HALF, out);
             }
         }
     }
