@@ -1,6 +1,6 @@
-"""One run of CTranslate2 in a process of its own: its translations, time and memory as JSON.
+"""One run of CTranslate2 in a process of its own: translations and time, into a file as JSON.
 
-Started by `translate_ctranslate2.py` with the settings as one argument of JSON:
+Started by `translate_ctranslate2.py` with the file and the settings, which are JSON:
 
     model, sources   the folder, and a file with a JSON list of tokens on each line
     type             `float32` or `int8`
@@ -13,7 +13,6 @@ Started by `translate_ctranslate2.py` with the settings as one argument of JSON:
 What is timed is translating tokens into tokens: neither loading nor tokenizing.
 """
 import json
-import resource
 import sys
 import time
 
@@ -21,7 +20,7 @@ import ctranslate2
 
 
 def main():
-    settings = json.loads(sys.argv[1])
+    settings = json.loads(sys.argv[2])
     translator = ctranslate2.Translator(
         settings["model"], device="cpu", compute_type=settings["type"],
         inter_threads=settings["workers"], intra_threads=settings["threads"])
@@ -38,13 +37,14 @@ def main():
                  for result in translator.translate_batch(batch, **search)]
         took = time.perf_counter() - start[0], time.process_time() - start[1]
         best = min(best or took, took)
-    print(json.dumps({
+    result = {
         "type": translator.compute_type,
         "wall": best[0], "processor": best[1],
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "tokens": [result.hypotheses[0] for result in found],
         "scores": [result.scores[0] for result in found] if settings["scores"] else [],
-    }))
+    }
+    with open(sys.argv[1], "w", encoding="utf-8") as file:
+        json.dump(result, file)
 
 
 if __name__ == "__main__":

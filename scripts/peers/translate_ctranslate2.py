@@ -1,7 +1,7 @@
 """`nmt translate` beside CTranslate2: are the translations the same, and who is faster?
 
     python scripts/peers/translate_ctranslate2.py --nmt target/release/nmt --model RUN/best \\
-        --input test.en [--int8 DIR] [--shape B] [--threads 1 2]
+        --input test.en [--int8 DIR] [--shape B]
 
 The model directory, a Transformer's, is converted (`ctranslate2_model.py`). Then
 
@@ -17,22 +17,22 @@ is timed too.
 """
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from ctranslate2_model import LONGEST, Model, convert, copy_with_search, random_model
 
 WORKER = Path(__file__).with_name("ctranslate2_worker.py")
+MEASURE = Path(__file__).with_name("measure.py")
 FORCED = 16
 # Most tokens of a translation, for both: ours could depend on the source, theirs cannot.
 LIMIT = 100
 # Our length penalty and theirs. They divide by length^α too, and the end of the sentence counts
-# for them if they are asked to return it.
+# for them if they are asked to return it. Without a penalty they search on until the most probable
+# hypothesis ends, ours until as many have ended as the beam is wide: a few differ there.
 PENALTIES = [("none", 0.0), ("average:0.6", 0.6), ("average:1", 1.0)]
 # What is timed: a name, the beam, and the sentences of a batch.
 SITUATIONS = [("greedy, batches of 64", 1, 64), ("beam 5, batches of 32", 5, 32),
@@ -50,11 +50,20 @@ def options(arguments):
     add("--input", required=True, help="lines to translate")
     add("--lines", type=int, default=1000, help="how many of them")
     add("--alone", type=int, default=200, help="how many of them one at a time")
+    add("--forced", type=int, default=320, help="how many of them with --shape")
     add("--threads", type=int, nargs="+", default=[1])
     add("--repeat", type=int, default=3, help="the fastest of so many runs counts")
     add("--shape", choices=["B"], help="time random weights of this shape as well")
     add("--only", choices=["check", "time"], help="one part")
     return parser.parse_args(arguments)
+
+
+def measure(command):
+    """Seconds and memory of a process."""
+    run = subprocess.run([sys.executable, str(MEASURE), *command], stdout=subprocess.PIPE)
+    if run.returncode != 0:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return json.loads(run.stdout)
 
 
 class Job:
@@ -92,8 +101,10 @@ class Job:
                 "max_decoding_length": self.forced or LIMIT,
             },
         }
-        command = [sys.executable, str(WORKER), json.dumps(settings)]
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        out = self.folder / "theirs"
+        usage = measure([sys.executable, str(WORKER), str(out), json.dumps(settings)])
+        return {**json.loads(out.read_text(encoding="utf-8")), "memory": usage["memory"],
+                "whole": usage["wall"]}
 
     def run_ours(self, precision, beam, batch, n, threads=1, arguments=()):
         """Output, seconds and memory of the first `n` lines, of the whole process."""
@@ -105,14 +116,7 @@ class Job:
                    "--out", str(out), "--beam", str(beam), "--threads", str(threads),
                    "--batch-tokens", str(max(1, round(batch * tokens / max(n, 1)))),
                    *(["--read-ahead", "1"] if batch == 1 else []), *arguments]
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        if status != 0:
-            raise SystemExit(f"failed: {' '.join(command)}")
-        return {"wall": wall, "processor": usage.ru_utime + usage.ru_stime,
-                "memory": usage.ru_maxrss / 1024, "out": out.read_text(encoding="utf-8")}
+        return {**measure(command), "out": out.read_text(encoding="utf-8")}
 
 
 def check(job):
@@ -164,7 +168,8 @@ def time_all(job, name, situations):
     """A row for each situation, precision and number of threads."""
     for threads in job.options.threads:
         for situation, beam, batch in situations:
-            n = min(len(job.lines), job.options.alone if batch == 1 else job.options.lines)
+            most = job.options.forced if job.forced else job.options.lines
+            n = min(len(job.lines), job.options.alone if batch == 1 else most)
             for kind, precision in [("float32", "f32"), ("int8", "int8")]:
                 theirs = time_theirs(job, kind, beam, batch, n, threads)
                 cells = [name, situation, precision, str(threads)]
@@ -183,11 +188,7 @@ def time_all(job, name, situations):
 def time_start(job):
     """Seconds of a whole process that translates one line greedily, medians of seven."""
     for kind, precision in [("float32", "f32"), ("int8", "int8")]:
-        took = []
-        for _ in range(7):
-            start = time.perf_counter()
-            job.run_theirs(kind, 1, 1, 1)
-            took.append(time.perf_counter() - start)
+        took = [job.run_theirs(kind, 1, 1, 1)["whole"] for _ in range(7)]
         told = f"one line, {precision}: CTranslate2 {statistics.median(took):.3f} s"
         if precision in job.ours:
             took = [job.run_ours(precision, 1, 1, 1)["wall"] for _ in range(7)]
