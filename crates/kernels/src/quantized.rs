@@ -33,7 +33,7 @@ use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use crate::simd;
-use path::{Line, Path, Tile, path};
+use path::{Line, Path, Row, Tile, path};
 
 /// Below this number of multiplications a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 1 << 21;
@@ -65,7 +65,7 @@ impl Weights {
         if input > 0 {
             let rows = values.chunks_exact_mut(input).zip(weight.chunks_exact(input));
             for ((values, weight), scale) in rows.zip(&mut scales) {
-                *scale = path().quantize(weight, values).0;
+                *scale = path().quantize(weight, values).scale;
             }
         }
         Self { values, scales, input }
@@ -133,8 +133,7 @@ impl Weights {
 pub struct Activations {
     /// `[rows, stride]`; beyond the row's numbers there are zeros.
     values: Vec<i8>,
-    /// Of each row: its scale, and the sum of its values.
-    rows: Vec<(f32, i32)>,
+    rows: Vec<Row>,
     depth: usize,
 }
 
@@ -153,11 +152,11 @@ impl Activations {
         let stride = stride(depth);
         self.depth = depth;
         self.values.resize(n_rows * stride, 0);
-        self.rows.resize(n_rows, (0.0, 0));
+        self.rows.resize(n_rows, Row::default());
         if n_rows == 0 {
             return;
         }
-        let quantize = |((values, row), x): ((&mut [i8], &mut (f32, i32)), &[f32])| {
+        let quantize = |((values, row), x): ((&mut [i8], &mut Row), &[f32])| {
             let (values, padding) = values.split_at_mut(depth);
             *row = path.quantize(x, values);
             padding.fill(0);

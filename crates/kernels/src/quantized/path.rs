@@ -17,6 +17,14 @@ pub(super) const LINE: usize = 16;
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [[u8; GROUP]; LINE]);
 
+/// What a quantised row of activations has besides its values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Row {
+    pub(super) scale: f32,
+    /// The sum of its values.
+    pub(super) sum: i32,
+}
+
 /// A few rows times a panel.
 pub(super) struct Tile<'a> {
     /// Groups along the depth.
@@ -24,8 +32,7 @@ pub(super) struct Tile<'a> {
     /// Activations: `groups` groups in each row, rows `stride` apart.
     pub(super) left: *const i8,
     pub(super) stride: usize,
-    /// Scale and sum of each row.
-    pub(super) rows: &'a [(f32, i32)],
+    pub(super) rows: &'a [Row],
     /// A packed panel.
     pub(super) right: *const Line,
     /// Scales and bias of the panel.
@@ -48,8 +55,8 @@ pub(super) struct Path {
     /// What the bits of a packed value are flipped by: with the highest one flipped it is 128
     /// more, and without sign.
     pub(super) flip: u8,
-    /// Quantises a row: returns its scale and the sum of its values.
-    pub(super) quantize: unsafe fn(&[f32], &mut [i8]) -> (f32, i32),
+    /// Quantises a row.
+    pub(super) quantize: unsafe fn(&[f32], &mut [i8]) -> Row,
     /// For each number of rows.
     pub(super) run: &'static [unsafe fn(&Tile<'_>)],
 }
@@ -66,7 +73,7 @@ impl Path {
         self.lines * LINE
     }
 
-    pub(super) fn quantize(&self, x: &[f32], values: &mut [i8]) -> (f32, i32) {
+    pub(super) fn quantize(&self, x: &[f32], values: &mut [i8]) -> Row {
         // SAFETY: a path is chosen by what the processor has.
         unsafe { (self.quantize)(x, values) }
     }
@@ -129,9 +136,9 @@ pub(super) static PORTABLE: Path =
 /// Largest magnitude of a quantised value.
 const STEPS: f32 = 127.0;
 
-/// Quantises a row: returns its scale and the sum of its values. Compiled for each path.
+/// Quantises a row. Compiled for each path.
 #[inline(always)]
-pub(super) fn quantize(x: &[f32], values: &mut [i8]) -> (f32, i32) {
+pub(super) fn quantize(x: &[f32], values: &mut [i8]) -> Row {
     // Added to a number of magnitude below 2²², it leaves no room for a fraction: the processor
     // rounds to the nearest whole number, ties to even, which then stands in the lowest bits.
     const MAGIC: f32 = (3 << 22) as f32;
@@ -142,7 +149,7 @@ pub(super) fn quantize(x: &[f32], values: &mut [i8]) -> (f32, i32) {
     let inverse = STEPS / largest;
     if !largest.is_finite() || !inverse.is_finite() {
         values.fill(0);
-        return (if largest.is_finite() { 0.0 } else { f32::NAN }, 0);
+        return Row { scale: if largest.is_finite() { 0.0 } else { f32::NAN }, sum: 0 };
     }
     let mut sum = 0i32;
     for (value, &x) in values.iter_mut().zip(x) {
@@ -150,7 +157,7 @@ pub(super) fn quantize(x: &[f32], values: &mut [i8]) -> (f32, i32) {
         *value = rounded as i8;
         sum = sum.wrapping_add(rounded);
     }
-    (largest / STEPS, sum)
+    Row { scale: largest / STEPS, sum }
 }
 
 /// One row times a panel.
@@ -172,7 +179,7 @@ unsafe fn portable(tile: &Tile<'_>) {
             *sum += term(0) + term(1) + term(2) + term(3);
         }
     }
-    let scale = tile.rows[0].0;
+    let scale = tile.rows[0].scale;
     for (col, out) in out.iter_mut().enumerate() {
         let value = sums[col] as f32 * (scale * scales[col]) + bias[col];
         *out = match tile.finish {

@@ -1,8 +1,8 @@
 //! Paths of AVX2 and of AVX-512 VNNI.
 //!
 //! Both multiply bytes without sign by bytes with one. VNNI adds four such products to a sum of 32
-//! bits. There the weights lose their sign by adding 128, so each sum starts from
-//! −128 times the sum of the activations. AVX2 adds two products into 16 bits, with saturation:
+//! bits. There the weights lose their sign by adding 128, so each sum starts from −128 times the sum
+//! of the activations. AVX2 adds two products into 16 bits, with saturation:
 //! there the activations lose their sign to the weights, and magnitudes of at most 127 cannot
 //! saturate. (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, `VPDPBUSD`
 //! and `VPMADDUBSW`.)
@@ -10,10 +10,10 @@
 use std::arch::x86_64::*;
 
 use super::Finish;
-use super::path::{GROUP, LINE, Path, Tile, quantize};
+use super::path::{GROUP, LINE, Path, Row, Tile, quantize};
 
-/// Lines side by side in a panel of AVX-512: with six rows, the sums, the
-/// weights and a value of the activations fill 29 of 32 registers.
+/// Lines side by side in a panel of AVX-512: with six rows, the sums, the weights and a value of the
+/// activations fill 29 of 32 registers.
 const LINES: usize = 4;
 /// Numbers in a register of AVX2.
 const HALF: usize = LINE / 2;
@@ -37,12 +37,12 @@ pub(super) static AVX2: Path = Path {
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn quantize_avx512(x: &[f32], values: &mut [i8]) -> (f32, i32) {
+fn quantize_avx512(x: &[f32], values: &mut [i8]) -> Row {
     quantize(x, values)
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn quantize_avx2(x: &[f32], values: &mut [i8]) -> (f32, i32) {
+fn quantize_avx2(x: &[f32], values: &mut [i8]) -> Row {
     quantize(x, values)
 }
 
@@ -51,7 +51,7 @@ fn quantize_avx2(x: &[f32], values: &mut [i8]) -> (f32, i32) {
 unsafe fn vnni<const ROWS: usize>(tile: &Tile<'_>) {
     let mut sums = [[_mm512_setzero_si512(); LINES]; ROWS];
     for (row, sums) in sums.iter_mut().enumerate() {
-        *sums = [_mm512_set1_epi32(tile.rows[row].1.wrapping_mul(-128)); LINES];
+        *sums = [_mm512_set1_epi32(tile.rows[row].sum.wrapping_mul(-128)); LINES];
     }
     // SAFETY: the caller's pointers cover the rows and the panel.
     unsafe {
@@ -84,7 +84,7 @@ unsafe fn vnni<const ROWS: usize>(tile: &Tile<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn finish_rows(tile: &Tile<'_>, sums: &[[__m512i; LINES]]) {
     for (row, sums) in sums.iter().enumerate() {
-        let scale = _mm512_set1_ps(tile.rows[row].0);
+        let scale = _mm512_set1_ps(tile.rows[row].scale);
         let out = tile.out.wrapping_add(row * tile.out_stride);
         for (line, &sum) in sums.iter().enumerate() {
             // SAFETY: promised by the caller.
@@ -146,7 +146,7 @@ unsafe fn avx2<const ROWS: usize>(tile: &Tile<'_>) {
             right = right.add(1);
         }
         for (row, sums) in sums.iter().enumerate() {
-            let scale = _mm256_set1_ps(tile.rows[row].0);
+            let scale = _mm256_set1_ps(tile.rows[row].scale);
             let out = tile.out.wrapping_add(row * tile.out_stride);
             for (half, &sum) in sums.iter().enumerate() {
                 finish_avx2(tile, scale, sum, half * HALF, out);
