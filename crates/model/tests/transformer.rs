@@ -43,6 +43,14 @@ fn neighbours_and_their_order_change_no_bit_of_a_search() -> Result<()> {
 }
 
 #[test]
+fn rounded_products_find_nearly_the_same_and_a_saved_model_the_very_same() -> Result<()> {
+    for config in configs() {
+        family::check_precisions(&ModelConfig::Transformer(config))?;
+    }
+    Ok(())
+}
+
+#[test]
 fn the_loss_of_a_batch_is_the_sum_of_its_sentences() -> Result<()> {
     for config in configs() {
         family::check_sum(&ModelConfig::Transformer(config))?;

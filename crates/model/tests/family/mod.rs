@@ -3,7 +3,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use kernels::{Mode, Purpose, Random};
-use model::{Batch, EncoderDecoder, Model, ModelConfig, Objective, Result, Special, Vocabs};
+use model::{
+    Batch, EncoderDecoder, Model, ModelConfig, Objective, Ready, Result, SearchPrecision, Special,
+    Vocabs,
+};
 
 pub(crate) const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
 pub(crate) const SRC: [&[u32]; 3] = [&[5, 7, 4, 9, 6], &[8], &[4, 6, 10]];
@@ -96,9 +99,19 @@ pub(crate) fn check_search(config: &ModelConfig, attends: bool) -> Result<()> {
     Ok(())
 }
 
-/// Neighbours and their order change no bit of a search.
+/// Neighbours and their order change no bit of a search, in any precision.
 pub(crate) fn check_neighbours(config: &ModelConfig) -> Result<()> {
-    let ready = model(config, DType::F32)?.ready()?;
+    for precision in PRECISIONS {
+        check_neighbours_in(config, precision)?;
+    }
+    Ok(())
+}
+
+const PRECISIONS: [SearchPrecision; 3] =
+    [SearchPrecision::F32, SearchPrecision::Bf16, SearchPrecision::Int8];
+
+fn check_neighbours_in(config: &ModelConfig, precision: SearchPrecision) -> Result<()> {
+    let ready = model(config, DType::F32)?.ready_in(precision)?;
     let alone = |i: usize| -> Result<_> {
         let mut state = ready.start(&[SRC[i].to_vec()])?;
         ready.step(&mut state, &[SPECIAL.bos])?;
@@ -106,18 +119,58 @@ pub(crate) fn check_neighbours(config: &ModelConfig) -> Result<()> {
     };
     for order in [[0, 1, 2], [2, 0, 1]] {
         let src: Vec<Vec<u32>> = order.iter().map(|&i| SRC[i].to_vec()).collect();
-        let mut state = ready.start(&src)?;
-        ready.step(&mut state, &[SPECIAL.bos; 3])?;
-        // Two hypotheses of the last sentence, then one of the first; the second is gone.
-        ready.select(&mut state, &[2, 2, 0])?;
-        let rows = [order[2], order[2], order[0]];
-        let last: Vec<u32> = rows.iter().map(|&i| 4 + i as u32).collect();
-        let step = ready.step(&mut state, &last)?;
-        for (row, &i) in rows.iter().enumerate() {
-            let expected = alone(i)?;
-            assert_eq!(step.weights[row], expected.weights[0], "{config:?}");
-            assert_eq!(step.log_probs[row * VOCAB..][..VOCAB], expected.log_probs, "{config:?}");
+        // Two hypotheses of the last sentence, then one of the first; or two of the last apart.
+        for kept in [[2, 2, 0], [2, 1, 2]] {
+            let mut state = ready.start(&src)?;
+            ready.step(&mut state, &[SPECIAL.bos; 3])?;
+            ready.select(&mut state, &kept)?;
+            let rows = kept.map(|row| order[row]);
+            let last: Vec<u32> = rows.iter().map(|&i| 4 + i as u32).collect();
+            let step = ready.step(&mut state, &last)?;
+            for (row, &i) in rows.iter().enumerate() {
+                let expected = alone(i)?;
+                let found = &step.log_probs[row * VOCAB..][..VOCAB];
+                assert_eq!(step.weights[row], expected.weights[0], "{config:?}");
+                assert_eq!(found, expected.log_probs, "{config:?}, {precision:?}");
+            }
         }
+    }
+    Ok(())
+}
+
+/// The log-probabilities of the tokens of a sentence, step by step.
+fn forced(ready: &Ready, i: usize) -> Result<Vec<f32>> {
+    let mut state = ready.start(&[SRC[i].to_vec()])?;
+    let mut all = Vec::new();
+    for &last in [SPECIAL.bos].iter().chain(TGT[i]) {
+        all.extend(ready.step(&mut state, &[last])?.log_probs);
+    }
+    Ok(all)
+}
+
+/// Rounded products find nearly what exact ones do, and a model of eight bits that was saved is
+/// the one that was rounded when it was made ready.
+pub(crate) fn check_precisions(config: &ModelConfig) -> Result<()> {
+    let exact = model(config, DType::F32)?;
+    let rounded = exact.quantized()?;
+    let dir = tempfile::tempdir().expect("a folder");
+    rounded.save(dir.path())?;
+    let opened = Model::open(dir.path(), &Device::Cpu)?;
+    assert_eq!(opened.stored(), SearchPrecision::Int8);
+    for i in 0..SRC.len() {
+        let in_precision =
+            |model: &Model, precision| -> Result<_> { forced(&model.ready_in(precision)?, i) };
+        let int8 = in_precision(&exact, SearchPrecision::Int8)?;
+        assert_eq!(forced(&opened.ready()?, i)?, int8, "{config:?}");
+        assert_eq!(forced(&rounded.ready()?, i)?, int8, "{config:?}");
+        let near = |a: &[f32], b: &[f32], bound: f32| {
+            let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst > 0.0 && worst < bound, "{config:?}: {worst}");
+        };
+        // Bfloat16 has 8 binary digits, a row of activations 7.
+        let f32 = in_precision(&exact, SearchPrecision::F32)?;
+        near(&in_precision(&exact, SearchPrecision::Bf16)?, &f32, 0.03);
+        near(&int8, &in_precision(&rounded, SearchPrecision::F32)?, 0.06);
     }
     Ok(())
 }
