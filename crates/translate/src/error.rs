@@ -23,6 +23,10 @@ pub enum Error {
         reason: String,
     },
 
+    /// Threads to translate on could not be had.
+    #[error("cannot translate on several threads: {0}")]
+    Threads(String),
+
     /// A sentence is longer than the configuration allows.
     #[error("line {line} has {found} tokens, expected at most {limit} (max_src_len)")]
     TooLong {

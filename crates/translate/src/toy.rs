@@ -1,11 +1,11 @@
 //! A model for tests: what it says is a seeded function of the source and of what was produced.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::{EncoderDecoder, Result, Special, Step};
 
 /// A model without parameters, whose every sequence can be enumerated.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Toy {
     pub(crate) vocab: usize,
     pub(crate) seed: u64,
@@ -16,7 +16,7 @@ pub(crate) struct Toy {
     /// Whether there are attention weights.
     pub(crate) attends: bool,
     /// Rows computed so far.
-    pub(crate) rows: Cell<usize>,
+    pub(crate) rows: AtomicUsize,
 }
 
 /// The special ids, as everywhere.
@@ -34,7 +34,7 @@ pub(crate) struct Row {
 
 impl Toy {
     pub(crate) fn new(vocab: usize, seed: u64) -> Self {
-        Self { vocab, seed, eos_bonus: 0.0, trap: None, attends: true, rows: Cell::new(0) }
+        Self { vocab, seed, eos_bonus: 0.0, trap: None, attends: true, rows: AtomicUsize::new(0) }
     }
 
     /// Log-probabilities of the next token, `[vocab]`.
@@ -89,7 +89,7 @@ impl EncoderDecoder for Toy {
 
     fn step_into(&self, state: &mut Vec<Row>, last: &[u32], step: &mut Step) -> Result<()> {
         assert_eq!(state.len(), last.len(), "one token for each row");
-        self.rows.set(self.rows.get() + last.len());
+        self.rows.fetch_add(last.len(), Ordering::Relaxed);
         *step = Step::default();
         for (row, &token) in state.iter_mut().zip(last) {
             row.prefix.push(token);

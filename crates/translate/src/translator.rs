@@ -1,6 +1,7 @@
 //! Lines in, translations out: tokenizers, batches and search put together.
 
 mod ahead;
+mod batches;
 mod open;
 
 use std::num::NonZeroUsize;
@@ -11,7 +12,7 @@ use text::{Encoding, Tokenizer, Tokenizers};
 use self::ahead::Ahead;
 pub use self::open::check_tokenizers;
 use crate::{
-    Error, Result, SearchConfig, Translation, score, search,
+    Error, Hypothesis, Result, SearchConfig, Translation, score, search,
     translation::{AlignmentView, Context, Tokenized},
 };
 
@@ -26,7 +27,7 @@ pub struct Translator<M> {
     pub view: AlignmentView,
 }
 
-impl<M: EncoderDecoder> Translator<M> {
+impl<M: EncoderDecoder + Sync> Translator<M> {
     /// Puts a model and its tokenizers together.
     ///
     /// # Errors
@@ -115,49 +116,40 @@ impl<M: EncoderDecoder> Translator<M> {
         let len = |(src, tgt): &(Tokenized, Tokenized)| {
             src.encoding.ids.len().max(tgt.encoding.ids.len())
         };
-        let mut results = vec![Translation::default(); pairs.len()];
-        for batch in self.batches(pairs.iter().map(len)) {
+        self.each_batch(pairs.iter().map(len), |batch| {
             let ids = |of: fn(&(Tokenized, Tokenized)) -> &Tokenized| -> Vec<Vec<u32>> {
                 batch.iter().map(|&idx| of(&pairs[idx]).encoding.ids.clone()).collect()
             };
             let scored = score(&self.model, &ids(|pair| &pair.0), &ids(|pair| &pair.1))?;
-            for (&idx, scored) in batch.iter().zip(scored) {
+            let penalty = self.config.length_penalty;
+            let given = |(&idx, scored): (&usize, _)| {
                 let (src, tgt) = &pairs[idx];
-                let penalty = self.config.length_penalty;
-                results[idx] = self.context().given(src, tgt.clone(), scored, penalty)?;
-            }
-        }
-        Ok(results)
+                self.context().given(src, tgt.clone(), scored, penalty)
+            };
+            batch.iter().zip(scored).map(given).collect()
+        })
     }
 
     fn translate_tokenized(&self, sources: &[Tokenized]) -> Result<Vec<Vec<Translation>>> {
-        let mut results = vec![Vec::new(); sources.len()];
-        for batch in self.batches(sources.iter().map(|source| source.encoding.ids.len())) {
+        self.each_batch(sources.iter().map(|source| source.encoding.ids.len()), |batch| {
             let ids: Vec<_> = batch.iter().map(|&idx| sources[idx].encoding.ids.clone()).collect();
-            for (&idx, n_best) in batch.iter().zip(search(&self.model, &ids, &self.config)?) {
-                let context = self.context();
+            let context = self.context();
+            let translated = |(&idx, n_best): (&usize, Vec<Hypothesis>)| {
                 let translation = |hypothesis| context.translation(&sources[idx], hypothesis);
-                results[idx] = n_best.into_iter().map(translation).collect::<Result<_>>()?;
-            }
-        }
-        Ok(results)
+                n_best.into_iter().map(translation).collect()
+            };
+            batch.iter().zip(search(&self.model, &ids, &self.config)?).map(translated).collect()
+        })
     }
 
-    /// Sentences of similar length, given their lengths: as many at a time as, all padded to the
-    /// longest of them, have no more tokens than allowed; at least one.
-    fn batches(&self, lens: impl Iterator<Item = usize>) -> Vec<Vec<usize>> {
-        let mut by_len: Vec<(usize, usize)> = lens.zip(0..).collect();
-        by_len.sort_unstable();
-        let mut batches: Vec<Vec<usize>> = Vec::new();
-        for (len, idx) in by_len {
-            let limit = self.config.batch_tokens.get();
-            match batches.last_mut() {
-                // The end of the sentence is a token too.
-                Some(batch) if (batch.len() + 1) * (len + 1) <= limit => batch.push(idx),
-                _ => batches.push(vec![idx]),
-            }
-        }
-        batches
+    /// Does `work` on sentences of these lengths, batch by batch, and returns its results in the
+    /// order of the sentences.
+    fn each_batch<R: Send + Sync>(
+        &self,
+        lens: impl Iterator<Item = usize>,
+        work: impl Fn(&[usize]) -> Result<Vec<R>> + Sync,
+    ) -> Result<Vec<R>> {
+        batches::each(&batches::of_similar_length(lens, self.config.batch_tokens.get()), work)
     }
 
     fn source(&self, text: &str, line: usize) -> Result<Tokenized> {

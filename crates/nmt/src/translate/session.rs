@@ -48,7 +48,7 @@ impl<'a> Request<'a> {
 }
 
 /// Asks and answers until the input ends.
-pub(super) fn run<M: EncoderDecoder>(
+pub(super) fn run<M: EncoderDecoder + Sync>(
     translator: &Translator<M>,
     session: &Session<'_>,
 ) -> anyhow::Result<()> {

@@ -58,12 +58,14 @@ fn the_size_of_batches_changes_nothing() {
 }
 
 #[test]
-fn batches_hold_what_they_may_and_every_line_once() {
+fn translations_do_not_depend_on_the_number_of_threads() {
     let mut translator = translator();
     translator.config.batch_tokens = size(12);
-    let batches = translator.batches([3, 20, 0, 3, 2, 1].into_iter());
-    // Padded, with the end of the sentence: 2 + 2 + ... no batch but the long line's above 12.
-    assert_eq!(batches, [vec![2, 5, 4], vec![0, 3], vec![1]]);
+    let expected = translator.translate(&lines()).unwrap();
+    for threads in [2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(|| translator.translate(&lines())).unwrap(), expected);
+    }
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn a_sentence_that_is_decided_takes_no_further_steps() {
     let model = Toy { eos_bonus: 30.0, ..Toy::new(11, 1) };
     let config = SearchConfig { length_penalty: LengthPenalty::None, ..config(5, 1, 50) };
     assert!(best(&model, &[4], &config)[0].ids.is_empty());
-    assert_eq!(model.rows.get(), 1);
+    assert_eq!(model.rows.into_inner(), 1);
 }
 
 #[test]
