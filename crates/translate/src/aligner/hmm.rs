@@ -93,9 +93,9 @@ impl Trellis {
         self.from.resize(len, 1.0);
         jumps.trace(&self.from, &mut self.norms);
         for (from, norm) in self.norms.iter_mut().enumerate() {
-            *norm = (1.0 - sentence.p_unaligned) / (*norm + jumps.out_of_sentence(from, len));
+            *norm = (1.0 - sentence.p_unaligned) / (*norm + jumps.leaving(from, len));
         }
-        1.0 / (0..len).map(|to| jumps.into_sentence(to)).sum::<f32>()
+        1.0 / (0..len).map(|to| jumps.entering(to)).sum::<f32>()
     }
 
     /// Fills `linked`, `skipped` and `scales`. Returns the logarithm of the words' probability.
@@ -110,7 +110,7 @@ impl Trellis {
             let (linked, skipped) = (&mut linked[..len], &mut skipped[..len]);
             if row == 0 {
                 for column in 0..len {
-                    let jump = into * jumps.into_sentence(column);
+                    let jump = into * jumps.entering(column);
                     linked[column] = (1.0 - sentence.p_unaligned) * jump;
                     skipped[column] = unaligned * jump;
                 }
@@ -141,7 +141,7 @@ impl Trellis {
         let last = (sentence.to_len - 1) * len;
         let mut sum = 0.0;
         for column in 0..len {
-            let jump = self.norms[column] * jumps.out_of_sentence(column, len);
+            let jump = self.norms[column] * jumps.leaving(column, len);
             self.rest[last + column] = jump;
             sum += jump * (self.linked[last + column] + self.skipped[last + column]);
         }
@@ -238,7 +238,7 @@ mod tests {
     ) {
         let jump = |to: usize| -> f64 {
             let weight = |to: usize| match path.last() {
-                None => f64::from(jumps.into_sentence(to)),
+                None => f64::from(jumps.entering(to)),
                 Some(&(from, _)) => {
                     let mut sums = vec![0.0; FROM_LEN];
                     let mut values = vec![0.0; FROM_LEN];
@@ -247,9 +247,8 @@ mod tests {
                     f64::from(sums[to])
                 }
             };
-            let out = path
-                .last()
-                .map_or(0.0, |&(from, _)| f64::from(jumps.out_of_sentence(from, FROM_LEN)));
+            let out =
+                path.last().map_or(0.0, |&(from, _)| f64::from(jumps.leaving(from, FROM_LEN)));
             let all: f64 = out + (0..FROM_LEN).map(weight).sum::<f64>();
             if to == FROM_LEN { out / all } else { weight(to) / all }
         };

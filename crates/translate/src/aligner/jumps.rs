@@ -87,12 +87,12 @@ impl Jumps {
     }
 
     /// The weight of the jump from before the sentence to word `to`.
-    pub(super) fn into_sentence(&self, to: usize) -> f32 {
+    pub(super) fn entering(&self, to: usize) -> f32 {
         self.weights[REACH + (to + 1).min(REACH)]
     }
 
     /// The weight of the jump from word `from` to behind a sentence of `len` words.
-    pub(super) fn out_of_sentence(&self, from: usize, len: usize) -> f32 {
+    pub(super) fn leaving(&self, from: usize, len: usize) -> f32 {
         self.weights[REACH + (len - from).min(REACH)]
     }
 
