@@ -1,5 +1,7 @@
 //! `nmt align`: who looked at whom.
 
+mod statistical;
+
 use std::{
     io::{self, IsTerminal, Write},
     num::NonZeroUsize,
@@ -15,6 +17,7 @@ use translate::{
     translation::AlignmentView,
 };
 
+use self::statistical::StatisticalArgs;
 use crate::{
     attended::AttendedArgs,
     cli::Session,
@@ -34,13 +37,19 @@ use crate::{
 ///
 /// Attention is a soft alignment: a weight for each pair of words. Links are read off it, one
 /// for each target word, unless `--threshold` asks for all pairs from a weight on.
+///
+/// With `--statistical`, aligns two files without a model.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "\
+nmt align [OPTIONS] <MODEL> <SRC> [TGT]
+       nmt align --statistical [OPTIONS] <SRC> <TGT>")]
 #[command(after_help = "\
 Examples:
   nmt align runs/toy/best test.en test.es
   nmt align runs/toy/best test.en test.es --format pharaoh > test.align
   nmt align runs/toy/best test.en --format html --out alignment.html
-  nmt align runs/toy/best test.en test.es --line 3 --format svg > sentence-3.svg")]
+  nmt align runs/toy/best test.en test.es --line 3 --format svg > sentence-3.svg
+  nmt align --statistical corpus.en corpus.es > corpus.align")]
 pub(crate) struct Align {
     /// Directory of a model, such as `RUN/best` of `nmt train`
     model: PathBuf,
@@ -71,6 +80,9 @@ pub(crate) struct Align {
     /// none if it looked at the end of the sentence.
     #[arg(long, value_name = "WEIGHT", value_parser = weight, help_heading = "Alignment")]
     threshold: Option<f32>,
+
+    #[command(flatten)]
+    statistical: StatisticalArgs,
 
     /// How to show it [default: terminal on a terminal, pharaoh elsewhere]
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
@@ -121,17 +133,38 @@ type Stream<'a, T> = Box<dyn Iterator<Item = anyhow::Result<T>> + 'a>;
 impl Align {
     /// Aligns, and writes in the format asked for.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
-        let terminal = self.out.is_none() && io::stdout().is_terminal();
-        let usual = if terminal { Format::Terminal } else { Format::Pharaoh };
-        let format = self.format.unwrap_or(usual);
+        if self.statistical.statistical {
+            return self.run_statistical(session);
+        }
+        let format = self.usual_format();
         let translator = self.translator(session)?;
         let aligned = self.align(format, &translator)?;
+        let shown = aligned.map(|pair| {
+            let pair = pair?;
+            let record = Record { line: pair.line, src: &pair.src, tgt: &pair.tgt };
+            show(format, pair.line, pair.alignment()?, &record, session)
+        });
+        self.write(format, shown)
+    }
+
+    /// The format asked for, or what is usual.
+    fn usual_format(&self) -> Format {
+        let terminal = self.out.is_none() && io::stdout().is_terminal();
+        self.format.unwrap_or(if terminal { Format::Terminal } else { Format::Pharaoh })
+    }
+
+    /// Writes pairs, and what the format has around them.
+    fn write(
+        &self,
+        format: Format,
+        pairs: impl Iterator<Item = anyhow::Result<String>>,
+    ) -> anyhow::Result<()> {
         let mut out = Output::open(self.out.as_deref())?;
         let html::Frame { head, between, tail } = frame(format);
         let mut before = Some(&*head);
-        for pair in aligned {
+        for shown in pairs {
             // Nothing is written before it is clear that there is an alignment to show.
-            let shown = show(format, &pair?, session)?;
+            let shown = shown?;
             out.write_all(before.take().unwrap_or(between).as_bytes())?;
             out.write_all(shown.as_bytes())?;
         }
@@ -181,7 +214,7 @@ impl Align {
         format: Format,
         mut lines: Stream<'static, T>,
     ) -> anyhow::Result<Stream<'static, T>> {
-        let src = self.src.display();
+        let src = self.counted().display();
         if let Some(line) = self.line {
             for n_lines in 0..line.get() - 1 {
                 lines.next().with_context(|| no_line(line, &src, n_lines))??;
@@ -221,17 +254,20 @@ fn frame(format: Format) -> html::Frame {
     }
 }
 
-/// One pair in a format.
-fn show(format: Format, pair: &Aligned, session: &Session<'_>) -> anyhow::Result<String> {
-    let (alignment, title) = (pair.alignment()?, format!("Line {}", pair.line));
+/// One pair in a format; `record` is what JSON has of it.
+fn show(
+    format: Format,
+    line: usize,
+    alignment: &Alignment,
+    record: &impl Serialize,
+    session: &Session<'_>,
+) -> anyhow::Result<String> {
+    let title = format!("Line {line}");
     Ok(match format {
         Format::Terminal => terminal::draw(&title, &alignment.into(), &session.console.style()),
         Format::Pharaoh => format!("{alignment}\n"),
         Format::Tsv => alignment.to_tsv() + "\n",
-        Format::Jsonl => {
-            let record = Record { line: pair.line, src: &pair.src, tgt: &pair.tgt };
-            serde_json::to_string(&record)? + "\n"
-        }
+        Format::Jsonl => serde_json::to_string(record)? + "\n",
         Format::Svg => svg::draw(&title, &alignment.into()),
         Format::Html => html::sentence(&alignment.into()),
     })

@@ -210,6 +210,63 @@ fn given_pairs_are_aligned_in_every_format() {
 }
 
 #[test]
+fn two_files_are_aligned_without_a_model() {
+    let place = Place::new();
+    let lines = "das Haus\nein Haus\n\ndas Buch\nein Buch\n";
+    fs::write(place.path("de"), lines).unwrap();
+    fs::write(place.path("en"), "the house\na house\n\nthe book\na book\n").unwrap();
+    let align = |options: &str| place.nmt(&format!("align --statistical de en {options}"));
+    let pharaoh = align("").data();
+    assert_eq!(pharaoh, "0-0 1-1\n0-0 1-1\n\n0-0 1-1\n0-0 1-1\n");
+    assert!(align("").stderr.ends_with(" s\n") && align("--quiet").stderr.is_empty());
+    assert_eq!(align("--verbose").stderr.matches("nats per word").count(), 3 + 5);
+    for options in [
+        "--threads 2",
+        "--symmetrize forward",
+        "--symmetrize intersection",
+        "--aligner ibm1 --iterations 9",
+        "--aligner diagonal",
+    ] {
+        assert_eq!(align(options).data(), pharaoh, "{options}");
+    }
+    assert_eq!(place.nmt_with("align --statistical - en", lines).data(), pharaoh);
+
+    let records = values(&align("--format jsonl").data());
+    assert_eq!((records.len(), &records[3]["line"]), (5, &Value::from(4)));
+    assert_eq!(records[3]["alignment"]["links"], serde_json::json!([[0, 0], [1, 1]]));
+    assert!(records[3]["alignment"]["weights"][0][0].as_f64().unwrap() > 0.5);
+    assert!(align("--format tsv").data().starts_with("\tdas\tHaus\t</s>\nthe\t"));
+    assert!(align("--format svg --line 4").data().starts_with("<svg "));
+    assert!(align("--format html").data().starts_with("<!doctype html>"));
+    assert!(align("--format terminal").data().contains("Line 5"));
+}
+
+#[test]
+fn alignment_without_a_model_takes_two_files_of_as_many_lines() {
+    let place = Place::new();
+    fs::write(place.path("short"), "one\n").unwrap();
+    let complaint = place.nmt("align --statistical src short").complaint();
+    assert!(complaint.contains("src has 3 lines, but short has 1"), "{complaint}");
+    let complaint = place.nmt("align --statistical src none").complaint();
+    assert!(complaint.contains("none"), "{complaint}");
+    let complaint = place.nmt("align --statistical src tgt --line 4").complaint();
+    assert!(complaint.contains("there is no line 4: src has 3"), "{complaint}");
+    for misuse in [
+        "align --statistical model src tgt",
+        "align --statistical src tgt --format svg",
+        "align --statistical src tgt --beam 5",
+        "align --statistical src tgt --layer 1",
+        "align --statistical src tgt --threshold 0.5",
+        "align model src tgt --symmetrize union",
+    ] {
+        let ran = place.nmt(misuse);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{misuse}: {}", ran.stderr);
+    }
+    fs::write(place.path("empty"), "").unwrap();
+    assert_eq!(place.nmt("align --statistical empty empty").data(), "");
+}
+
+#[test]
 fn own_translations_are_aligned() {
     let place = Place::new();
     let records = values(&place.nmt("align model src --format jsonl").data());

@@ -1,11 +1,15 @@
 //! Which source word each target word looked at: attention weights of subwords, gathered to
 //! words, and the links that follow from them.
 
+mod matching;
 mod pharaoh;
 mod quality;
+mod symmetrize;
 
+pub use matching::best_matching;
 pub use pharaoh::{Gold, parse_links, write_links};
 pub use quality::{LinkCounts, Quality};
+pub use symmetrize::{Link, Symmetrization, symmetrize};
 
 use std::{fmt, ops::Range};
 

@@ -103,6 +103,15 @@ pub enum Error {
         expected: usize,
     },
 
+    /// A text has too many different words to learn its alignment.
+    #[error("{found} pairs of words stand in a sentence pair together, expected at most {limit}")]
+    WordPairs {
+        /// Pairs of a source and a target word.
+        found: usize,
+        /// As many as have a number.
+        limit: u32,
+    },
+
     /// A word link is not in Pharaoh format.
     #[error("link {position} is `{found}`, expected two word positions as in 0-1, 0p1 or 0?1")]
     Link {

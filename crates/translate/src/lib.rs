@@ -6,10 +6,12 @@
 //! | [`search`](mod@search) | source ids → the best target ids: greedy, beam, sampling |
 //! | [`rescore`] | log-probability of a given translation |
 //! | [`alignment`] | attention weights → word links; how good links are |
+//! | [`aligner`] | links without a network, from the statistics of a parallel text |
 //! | [`translation`] | text, score, tokens and alignment together |
 //!
 //! A model is whatever implements [`model::EncoderDecoder`].
 
+pub mod aligner;
 pub mod alignment;
 mod error;
 pub mod rescore;
@@ -19,6 +21,7 @@ mod toy;
 pub mod translation;
 pub mod translator;
 
+pub use aligner::Aligner;
 pub use alignment::Alignment;
 pub use error::{Error, Result};
 pub use rescore::{Scored, score};

@@ -1,0 +1,162 @@
+//! One pass over sentences: in both directions, which word makes which.
+
+use rayon::prelude::*;
+
+use super::{
+    CHUNK, Coupling, P_UNALIGNED,
+    bitext::Bitext,
+    hmm::Trellis,
+    lexicon::Lexicon,
+    positions::{Evidence, Positions},
+    sentence::{Posteriors, Sentence},
+};
+use crate::alignment::Link;
+
+/// What both directions know: the forward one first, in which source words make target words.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) lexicon: Lexicon,
+    pub(super) positions: [Positions; 2],
+}
+
+/// What a thread needs for one sentence pair after the other.
+#[derive(Debug, Default)]
+pub(super) struct Worker {
+    sentences: [Sentence; 2],
+    trellis: Trellis,
+    /// How probable links are: `[tgt_len, src_len]` forward, `[src_len, tgt_len]` in reverse.
+    pub(super) posteriors: [Posteriors; 2],
+}
+
+impl Model {
+    /// Counts in the lexicon how often words are linked, and returns the other evidence of both
+    /// directions. The sum over chunks has a fixed order, whoever works on them.
+    pub(super) fn expect(&self, bitext: &Bitext, coupling: Coupling) -> [Evidence; 2] {
+        let chunks = self.chunks(bitext, |worker, evidence, idx, cells| {
+            worker.run(self, bitext, idx, cells, evidence);
+            worker.count(&self.lexicon, bitext, idx, cells, coupling);
+        });
+        let mut all: [Evidence; 2] = Default::default();
+        for (evidence, _) in &chunks {
+            all.iter_mut().zip(evidence).for_each(|(all, evidence)| all.add(evidence));
+        }
+        all
+    }
+
+    /// What `link` makes of the forward and the reverse links of each pair.
+    pub(super) fn links(
+        &self,
+        bitext: &Bitext,
+        link: impl Fn(&[Link], &[Link]) -> Vec<Link> + Sync,
+    ) -> Vec<Vec<Link>> {
+        let chunks = self.chunks(bitext, |worker, evidence, idx, cells| {
+            worker.run(self, bitext, idx, cells, evidence);
+            let [forward, reverse] = worker.links(bitext, idx);
+            link(&forward, &reverse)
+        });
+        chunks.into_iter().flat_map(|(_, links)| links).collect()
+    }
+
+    /// Visits all pairs, chunk by chunk.
+    fn chunks<R: Send>(
+        &self,
+        bitext: &Bitext,
+        visit: impl Fn(&mut Worker, &mut [Evidence; 2], usize, &[u32]) -> R + Sync,
+    ) -> Vec<([Evidence; 2], Vec<R>)> {
+        let chunks = (0..bitext.len().div_ceil(CHUNK)).into_par_iter();
+        let visited = chunks.map_init(Worker::default, |worker, chunk| {
+            let mut evidence = Default::default();
+            let mut cells = self.lexicon.cells(chunk, bitext);
+            let first = chunk * CHUNK;
+            let pairs = first..(first + CHUNK).min(bitext.len());
+            let results = pairs.map(|idx| visit(worker, &mut evidence, idx, cells.next(idx)));
+            let results = results.collect();
+            (evidence, results)
+        });
+        visited.collect()
+    }
+}
+
+impl Worker {
+    /// Finds how probable the links of a pair are; `cells` are its entries in the lexicon,
+    /// `[src_len, tgt_len]`, none if it does not take part.
+    pub(super) fn run(
+        &mut self,
+        model: &Model,
+        bitext: &Bitext,
+        idx: usize,
+        cells: &[u32],
+        evidence: &mut [Evidence; 2],
+    ) {
+        self.posteriors.iter_mut().for_each(Posteriors::clear);
+        if cells.is_empty() {
+            return;
+        }
+        let (src, tgt) = bitext.pair(idx);
+        let [forward, reverse] = &mut self.sentences;
+        forward.translations.clear();
+        forward.translations.resize(cells.len(), 0.0);
+        reverse.translations.clear();
+        for (src_idx, row) in cells.chunks(tgt.len()).enumerate() {
+            for (tgt_idx, &entry) in row.iter().enumerate() {
+                let [to_tgt, to_src] = model.lexicon.probabilities(entry);
+                forward.translations[tgt_idx * src.len() + src_idx] = to_tgt;
+                reverse.translations.push(to_src);
+            }
+        }
+        for (direction, (from, to)) in [(src, tgt), (tgt, src)].into_iter().enumerate() {
+            let sentence = &mut self.sentences[direction];
+            (sentence.from_len, sentence.to_len) = (from.len(), to.len());
+            sentence.p_unaligned = P_UNALIGNED;
+            sentence.unaligned.clear();
+            let unaligned = to.iter().map(|&word| model.lexicon.unaligned(direction, word));
+            sentence.unaligned.extend(unaligned);
+            model.positions[direction].run(
+                sentence,
+                &mut self.trellis,
+                &mut evidence[direction],
+                &mut self.posteriors[direction],
+            );
+        }
+    }
+
+    /// Counts how often the words of a pair are linked.
+    fn count(
+        &self,
+        lexicon: &Lexicon,
+        bitext: &Bitext,
+        idx: usize,
+        cells: &[u32],
+        coupling: Coupling,
+    ) {
+        if cells.is_empty() {
+            return;
+        }
+        let (src, tgt) = bitext.pair(idx);
+        let [forward, reverse] = &self.posteriors;
+        for (src_idx, row) in cells.chunks(tgt.len()).enumerate() {
+            let reverse = &reverse.links[src_idx * tgt.len()..];
+            for (tgt_idx, (&entry, &reverse)) in row.iter().zip(reverse).enumerate() {
+                let forward = forward.links[tgt_idx * src.len() + src_idx];
+                let times = match coupling {
+                    Coupling::None => [forward, reverse],
+                    Coupling::Agreement => [forward * reverse; 2],
+                };
+                lexicon.count(entry, times);
+            }
+        }
+        for (direction, words) in [tgt, src].into_iter().enumerate() {
+            for (&word, &times) in words.iter().zip(&self.posteriors[direction].unaligned) {
+                lexicon.count_unaligned(direction, word, times);
+            }
+        }
+    }
+
+    /// The links of both directions, as (source, target).
+    fn links(&self, bitext: &Bitext, idx: usize) -> [Vec<Link>; 2] {
+        let (src, tgt) = bitext.pair(idx);
+        let [forward, reverse] = &self.posteriors;
+        let turned = reverse.best(tgt.len()).map(|(tgt_idx, src_idx)| (src_idx, tgt_idx));
+        [forward.best(src.len()).collect(), turned.collect()]
+    }
+}
