@@ -20,7 +20,7 @@ nmt=${NMT:-$here/../../target/release/nmt}
 mkdir -p "$home"
 
 if [ -z "${NMT:-}" ]; then
-    (cd "$here/../.." && cargo build --release --package nmt) >&2
+    (cd "$here/../.." && cargo build --release --workspace) >&2
 fi
 if ! "$home/eflomal/bin/python" -c 'import eflomal' > /dev/null 2>&1; then
     "${PYTHON:-python3}" -m venv "$home/eflomal" >&2

@@ -4,7 +4,7 @@
 //! Two models, one in which source words make target words and one the other way round, learn by
 //! expectation maximisation from nothing but the text that is to be aligned. Each has a lexicon, the
 //! probability of a word given the word that makes it, and a model of positions ([`Method`]). As
-//! Liang, Taskar and Klein (2006), “Alignment by Agreement”, §3.2, found, links become much better
+//! Liang, Taskar and Klein (2006), “Alignment by Agreement”, found, links become much better
 //! if the two are made to agree while they learn ([`Coupling::Agreement`]): what is counted is the
 //! product of the probabilities that both give a link. Rare words profit from words that look like
 //! them ([`BackOff`]).

@@ -19,7 +19,7 @@ use super::bitext::{Bitext, Classes};
 /// ```
 ///
 /// which is the mean of `t` after `c` under a Dirichlet prior whose mean is the guess: MacKay and Bauman
-/// Peto (1995), “A Hierarchical Dirichlet Language Model”, §3.
+/// Peto (1995), “A Hierarchical Dirichlet Language Model”.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackOff {
     /// Occurrences of a word that count as much as its class.

@@ -5,7 +5,7 @@
 //!
 //! **Differs from the paper**: places are those of the words' middles, `(i + ½) / I`; and the tension
 //! takes one step of Newton's method in each iteration, with the same expectations that the paper
-//! has in its gradient (§2.2).
+//! has in its gradient.
 
 use super::sentence::{Posteriors, Sentence};
 

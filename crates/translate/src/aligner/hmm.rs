@@ -1,7 +1,7 @@
 //! The hidden Markov model of alignment: forward and backward through a sentence.
 //!
 //! Vogel, Ney and Tillmann (1996); Och and Ney (2003), “A Systematic Comparison of Various
-//! Statistical Alignment Models”, §2.1: words of one language are made, one after the other, by words
+//! Statistical Alignment Models”: words of one language are made, one after the other, by words
 //! of the other, and which word makes the next depends on which made the last one. A word that none
 //! makes leaves the place as it is. Rabiner (1989), “A Tutorial on Hidden Markov Models”, §V.A: the
 //! probabilities of each word are scaled to a sum of one, so that they do not vanish.

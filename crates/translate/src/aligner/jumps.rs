@@ -1,12 +1,11 @@
 //! How far the translation of the next word lies from that of the last: probabilities of jumps.
 //!
-//! Vogel, Ney and Tillmann (1996), “HMM-Based Word Alignment in Statistical Translation”, §3.2: a
+//! Vogel, Ney and Tillmann (1996), “HMM-Based Word Alignment in Statistical Translation”: a
 //! jump's probability depends on its width only, `p(i | i') = c(i − i') / Σ_k c(k − i')`.
 //!
 //! **Differs from the paper** in four ways. Jumps into a sentence and out of it are jumps from before
 //! its first and to behind its last word. Wide jumps share a weight, see [`REACH`], which keeps the
-//! time that a long sentence takes linear in either length (Och and Ney, 2003, §2.1.2, do the same
-//! for small corpora). New weights are not just counts, but counts divided by the opportunities that
+//! time that a long sentence takes linear in either length. New weights are not just counts, but counts divided by the opportunities that
 //! sentences gave: so the likelihood cannot fall, because the weights maximise a lower bound of it
 //! (minorisation of the normalisers' logarithms by their tangents; Hunter and Lange, 2004, “A
 //! Tutorial on MM Algorithms”). And a word may be skipped, see [`super::hmm`].

@@ -1,3 +1,5 @@
+//! The aligner as a whole: on texts whose links are known, on odd texts, on several threads.
+
 use rayon::ThreadPoolBuilder;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! One set of links from two: those of a sentence pair, read in both directions.
 //!
-//! Och and Ney (2003), “A Systematic Comparison of Various Statistical Alignment Models”, §4.3;
+//! Och and Ney (2003), “A Systematic Comparison of Various Statistical Alignment Models”;
 //! Koehn, Och and Marcu (2003), “Statistical Phrase-Based Translation”, §3, with the names of its
 //! heuristics. A link is (source, target), counted from zero, whichever direction found it.
 
