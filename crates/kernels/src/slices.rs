@@ -227,6 +227,60 @@ pub fn log_softmax<T: Real>(x: &mut [T]) {
     scale_shift(x, T::ONE, -(peak + total.ln()));
 }
 
+/// How many numbers share a peak of [`log_softmax_peaks`].
+pub const PEAK_CHUNK: usize = 64;
+
+/// [`log_softmax`], and the largest result of each [`PEAK_CHUNK`] of them: NaN where there is one.
+///
+/// # Panics
+/// If there is not a peak for each chunk.
+pub fn log_softmax_peaks<T: Real>(x: &mut [T], peaks: &mut [T]) {
+    let peak = max(x);
+    let total = sum_exp_shifted(x, peak);
+    shift_and_peaks(x, -(peak + total.ln()), peaks);
+}
+
+/// The largest of each [`PEAK_CHUNK`] numbers: NaN where there is one.
+///
+/// # Panics
+/// If there is not a peak for each chunk.
+pub fn peaks<T: Real>(x: &[T], peaks: &mut [T]) {
+    assert_eq!(peaks.len(), x.len().div_ceil(PEAK_CHUNK), "a peak for each chunk");
+    for (peak, x) in peaks.iter_mut().zip(x.chunks(PEAK_CHUNK)) {
+        *peak = x.iter().fold(T::LOWEST, |peak, &x| higher(peak, x));
+    }
+}
+
+/// The larger of two numbers, or NaN if one is.
+#[inline(always)]
+#[allow(clippy::eq_op)] // what is not equal to itself is NaN
+fn higher<T: Real>(peak: T, x: T) -> T {
+    if x > peak || x != x { x } else { peak }
+}
+
+vectorized! {
+    /// `xᵢ ← xᵢ + shift`, and the peaks of what comes of it.
+    fn shift_and_peaks<T: Real>(x: &mut [T], shift: T, peaks: &mut [T]) {
+        assert_eq!(peaks.len(), x.len().div_ceil(PEAK_CHUNK), "a peak for each chunk");
+        for (peak, x) in peaks.iter_mut().zip(x.chunks_mut(PEAK_CHUNK)) {
+            let (lanes, rest) = x.as_chunks_mut::<LANES>();
+            let mut best = [T::LOWEST; LANES];
+            for x in lanes {
+                for lane in 0..LANES {
+                    x[lane] += shift;
+                    best[lane] = higher(best[lane], x[lane]);
+                }
+            }
+            let mut highest = best.iter().fold(T::LOWEST, |peak, &x| higher(peak, x));
+            for x in rest {
+                *x += shift;
+                highest = higher(highest, *x);
+            }
+            *peak = highest;
+        }
+    }
+}
+
 vectorized! {
     /// `Σ exp(xᵢ − peak)`.
     pub fn sum_exp_shifted<T: Real>(x: &[T], peak: T) -> T {

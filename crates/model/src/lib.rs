@@ -20,7 +20,7 @@ mod transformer;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{Mixed, Mode, Real};
+use kernels::{Mixed, Mode, Real, slices};
 use serde::{Deserialize, Serialize};
 
 pub use attn::{AttentionConfig, Edge, Kind, Score, Sigma};
@@ -110,9 +110,24 @@ pub trait EncoderDecoder {
 pub struct Step {
     /// Log-probabilities of the next token, in nats: `[rows, vocab]`, row by row.
     pub log_probs: Vec<f32>,
+    /// The largest of each [`PEAK_CHUNK`](kernels::slices::PEAK_CHUNK) log-probabilities of a row,
+    /// NaN where there is one: `[rows, vocab / PEAK_CHUNK]`, rounded up. What is best is found
+    /// without looking at everything.
+    pub peaks: Vec<f32>,
     /// Attention over the source, the last entry for its EOS: `[src_len + 1]` for each row.
     /// Empty for a model without attention.
     pub weights: Vec<Vec<f32>>,
+}
+
+impl Step {
+    /// Fills `peaks` as `log_probs`, of a vocabulary of this size, demand.
+    pub fn find_peaks(&mut self, vocab: usize) {
+        let chunks = vocab.div_ceil(slices::PEAK_CHUNK);
+        self.peaks.resize(self.log_probs.len().checked_div(vocab).unwrap_or(0) * chunks, 0.0);
+        let rows = self.log_probs.chunks_exact(vocab.max(1));
+        rows.zip(self.peaks.chunks_exact_mut(chunks.max(1)))
+            .for_each(|(row, peaks)| slices::peaks(row, peaks));
+    }
 }
 
 /// What a model is trained to minimise. [`Default`] is the plain cross-entropy.

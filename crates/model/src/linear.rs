@@ -4,9 +4,13 @@
 use candle_core::Tensor;
 use kernels::matmul::{Matrix, MatrixMut, Packed, matmul_packed_biased};
 use kernels::quantized::{self, Activations, Finish, Weights};
-use kernels::{Mixed, storage};
+use kernels::{Mixed, slices, storage};
+use rayon::prelude::*;
 
-use crate::{Result, SearchPrecision};
+use crate::{Result, SearchPrecision, Step};
+
+/// Rows of log-probabilities that are computed together.
+const TOGETHER: usize = 32;
 
 /// A packed linear layer.
 #[derive(Debug)]
@@ -36,16 +40,43 @@ impl Linear {
         })
     }
 
-    /// `x` `[rows, input]` → `[rows, output]`, which takes the place of what `out` held. `room`
-    /// is memory to work in.
-    pub(crate) fn forward(&self, x: &[f32], room: &mut Activations, out: &mut Vec<f32>) {
-        let (input, output) = match self {
+    /// Sizes of input and output.
+    fn sizes(&self) -> (usize, usize) {
+        match self {
             Self::F32(weight, _) => (weight.rows(), weight.cols()),
             Self::Bf16(weight, _) => (weight.rows(), weight.cols()),
             Self::Int8(layer) => (layer.input(), layer.output()),
-        };
+        }
+    }
+
+    /// `x` `[rows, input]` → `[rows, output]`, which takes the place of what `out` held. `room`
+    /// is memory to work in.
+    pub(crate) fn forward(&self, x: &[f32], room: &mut Activations, out: &mut Vec<f32>) {
+        let (input, output) = self.sizes();
+        out.resize(x.len() / input * output, 0.0);
+        self.product(x, room, out);
+    }
+
+    /// The log-probabilities of the words of a vocabulary, of which this layer computes the
+    /// logits, with their peaks. Rows are computed a few at a time, while they are in the cache.
+    pub(crate) fn log_softmax(&self, x: &[f32], room: &mut Activations, step: &mut Step) {
+        let (input, output) = self.sizes();
+        let (rows, chunks) = (x.len() / input, output.div_ceil(slices::PEAK_CHUNK));
+        step.log_probs.resize(rows * output, 0.0);
+        step.peaks.resize(rows * chunks, 0.0);
+        let parts = (x.chunks(TOGETHER * input))
+            .zip(step.log_probs.chunks_mut(TOGETHER * output))
+            .zip(step.peaks.chunks_mut(TOGETHER * chunks));
+        for ((x, out), peaks) in parts {
+            self.product(x, room, out);
+            (out.par_chunks_mut(output).zip(peaks.par_chunks_mut(chunks)))
+                .for_each(|(row, peaks)| slices::log_softmax_peaks(row, peaks));
+        }
+    }
+
+    fn product(&self, x: &[f32], room: &mut Activations, out: &mut [f32]) {
+        let (input, output) = self.sizes();
         let rows = x.len() / input;
-        out.resize(rows * output, 0.0);
         match self {
             Self::F32(weight, bias) => {
                 let c = MatrixMut::new(out, rows, output);

@@ -37,14 +37,13 @@ enum FamilyState {
 
 impl Ready {
     pub(crate) fn new(model: &Model, precision: SearchPrecision) -> Result<Self> {
-        let Model { parameters, vocabs, special, .. } = model;
-        let vocabs = vocabs.clone();
+        let Model { parameters, special, .. } = model;
         let family = match &model.config {
-            ModelConfig::Rnn(config) => Family::Rnn(Box::new(rnn::Ready::new(
-                config, parameters, vocabs, *special, precision,
-            )?)),
+            ModelConfig::Rnn(config) => {
+                Family::Rnn(Box::new(rnn::Ready::new(config, parameters, *special, precision)?))
+            }
             ModelConfig::Transformer(config) => Family::Transformer(Box::new(
-                transformer::Ready::new(config, parameters, vocabs, *special, precision)?,
+                transformer::Ready::new(config, parameters, *special, precision)?,
             )),
         };
         Ok(Self { vocabs: model.vocabs.clone(), special: model.special, family })

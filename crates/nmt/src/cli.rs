@@ -161,6 +161,8 @@ impl Global {
         let threads = self.threads.map_or(cores, NonZeroUsize::get);
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
+            // This thread is one of them: work that is not shared out stays where it is.
+            .use_current_thread()
             .build_global()
             .with_context(|| format!("cannot start {threads} threads"))?;
         let (device, asked_threads, seed) = (self.device.open()?, self.threads, self.seed);

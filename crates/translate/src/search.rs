@@ -28,6 +28,7 @@ pub use text::number::{NonNegative, Positive, Share};
 
 use beam::Beam;
 use greedy::Greedy;
+use kernels::slices::PEAK_CHUNK;
 use model::{EncoderDecoder, Step};
 use rules::Rules;
 use sample::Sample;
@@ -73,14 +74,32 @@ trait Sentence {
 /// What the model says about the next token of the hypotheses of one sentence.
 struct Rows<'a> {
     log_probs: &'a mut [f32], // [rows, vocab]
+    peaks: &'a [f32],         // [rows, chunks]
     weights: &'a mut [Vec<f32>],
     vocab: usize,
 }
 
+/// What the model says about the next token of one hypothesis.
+struct Row<'a> {
+    /// `[vocab]`. Those that are impossible may have been forbidden since `peaks` were found.
+    log_probs: &'a mut [f32],
+    /// The largest of each chunk, or more: see [`Step::peaks`].
+    peaks: &'a [f32],
+}
+
+/// How many peaks a row has.
+fn chunks(vocab: usize) -> usize {
+    vocab.div_ceil(PEAK_CHUNK)
+}
+
 impl Rows<'_> {
-    /// Log-probabilities of one hypothesis: `[vocab]`.
-    fn row(&mut self, idx: usize) -> &mut [f32] {
-        &mut self.log_probs[idx * self.vocab..(idx + 1) * self.vocab]
+    /// What the model says about one hypothesis.
+    fn row(&mut self, idx: usize) -> Row<'_> {
+        let chunks = chunks(self.vocab);
+        Row {
+            log_probs: &mut self.log_probs[idx * self.vocab..][..self.vocab],
+            peaks: &self.peaks[idx * chunks..][..chunks],
+        }
     }
 
     /// Attention weights of one hypothesis: `[src_len + 1]`. They can be taken once.
@@ -149,12 +168,15 @@ fn advance<S: Sentence>(
     next.tokens.clear();
     next.first = 0;
     let (mut log_probs, mut weights) = (&mut step.log_probs[..], &mut step.weights[..]);
+    let mut peaks = &step.peaks[..];
     for (_, sentence) in live {
         let n_rows = sentence.rows();
         let (own_log_probs, others) = log_probs.split_at_mut(n_rows * vocab);
         let (own_weights, other_weights) = weights.split_at_mut(n_rows);
-        (log_probs, weights) = (others, other_weights);
-        sentence.advance(Rows { log_probs: own_log_probs, weights: own_weights, vocab }, next)?;
+        let (own_peaks, other_peaks) = peaks.split_at(n_rows * chunks(vocab));
+        (log_probs, peaks, weights) = (others, other_peaks, other_weights);
+        let rows = Rows { log_probs: own_log_probs, peaks: own_peaks, weights: own_weights, vocab };
+        sentence.advance(rows, next)?;
         next.first += n_rows;
     }
     Ok(())
@@ -164,6 +186,7 @@ fn advance<S: Sentence>(
 pub(crate) fn check(step: &Step, rows: usize, vocab: usize) -> Result<()> {
     for (what, found, expected) in [
         ("log-probabilities", step.log_probs.len(), rows * vocab),
+        ("peaks of log-probabilities", step.peaks.len(), rows * chunks(vocab)),
         ("rows of attention weights", step.weights.len(), rows),
     ] {
         if found != expected {

@@ -96,6 +96,7 @@ impl EncoderDecoder for Toy {
             step.log_probs.extend(self.log_probs(&row.src, &row.prefix));
             step.weights.push(self.weights(&row.src, &row.prefix));
         }
+        step.find_peaks(self.vocab);
         Ok(())
     }
 

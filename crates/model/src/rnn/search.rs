@@ -10,7 +10,6 @@ use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
 use kernels::quantized::Activations;
 use kernels::recurrent::{Cell, State as Before, forward_step, repeat_row};
 use kernels::{Mode, slices, storage};
-use rayon::prelude::*;
 
 use super::decoder::{ParameterSlices, Shape, StepWeights, combine_states, project};
 use super::{Rnn, tables};
@@ -18,14 +17,13 @@ use crate::batch::SourceBatch;
 use crate::config::RnnConfig;
 use crate::linear::Linear;
 use crate::parameters::Parameters;
-use crate::{Result, SearchPrecision, Special, Step, Vocabs};
+use crate::{Result, SearchPrecision, Special, Step};
 
 /// A recurrent model made ready to search: its step weights packed, once for all sentences.
 #[derive(Debug)]
 pub(crate) struct Ready {
     config: RnnConfig,
     parameters: Parameters,
-    vocabs: Vocabs,
     special: Special,
     shape: Shape,
     weights: StepWeights<f32>,
@@ -46,6 +44,8 @@ pub(crate) struct State {
     layers: Vec<Layer>,
     /// `h̃` of the step before: `[rows, dim]`; empty without input feeding.
     fed: Vec<f32>,
+    /// Memory to work in.
+    room: Activations,
 }
 
 /// Encoded sentences, one after the other.
@@ -68,7 +68,6 @@ impl Ready {
     pub(crate) fn new(
         config: &RnnConfig,
         parameters: &Parameters,
-        vocabs: Vocabs,
         special: Special,
         precision: SearchPrecision,
     ) -> Result<Self> {
@@ -88,7 +87,6 @@ impl Ready {
             output: Linear::new(parameters.get(output), parameters.get("output.bias"), precision)?,
             config: config.clone(),
             parameters: parameters.clone(),
-            vocabs,
             special,
             shape,
         })
@@ -165,12 +163,6 @@ impl Ready {
         });
         Ok((out, weights.collect()))
     }
-
-    /// `log softmax(W_s h̃ + b)` of each row.
-    fn log_probs(&self, states: &[f32], out: &mut Vec<f32>) {
-        self.output.forward(states, &mut Activations::default(), out);
-        out.par_chunks_mut(self.vocabs.tgt).for_each(slices::log_softmax);
-    }
 }
 
 impl Ready {
@@ -210,6 +202,7 @@ impl Ready {
             rows: (0..n).map(|sentence| Row { sentence, position: 0 }).collect(),
             layers,
             fed: vec![0.0; if self.shape.feeding { n * dim } else { 0 }],
+            room: Activations::default(),
         })
     }
 
@@ -217,7 +210,7 @@ impl Ready {
     pub(crate) fn step(&self, state: &mut State, last: &[u32], step: &mut Step) -> Result<()> {
         let tops = self.layers(state, last);
         let (attentional, weights) = self.attend(state, tops)?;
-        self.log_probs(&attentional, &mut step.log_probs);
+        self.output.log_softmax(&attentional, &mut state.room, step);
         step.weights = weights;
         if self.shape.feeding {
             state.fed = attentional;

@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use attn::multi_head::{self, Heads, Hypotheses, Past, Rows, RowsMut, Seen, rotary};
 use kernels::embedding::Lookup;
-use kernels::{slices, storage};
-use rayon::prelude::*;
+use kernels::storage;
 
 use self::encoder::Source;
 use self::run::Run;
@@ -23,7 +22,7 @@ use crate::config::{NormPlace, Positions, TransformerConfig};
 use crate::linear::Linear;
 use crate::parameters::Parameters;
 use crate::rnn::tables;
-use crate::{Error, Result, SearchPrecision, Special, Step, Vocabs};
+use crate::{Error, Result, SearchPrecision, Special, Step};
 
 /// Which of a decoder's attentions over the source alignments are read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +38,6 @@ pub struct Attended {
 #[derive(Debug)]
 pub(crate) struct Ready {
     config: TransformerConfig,
-    vocabs: Vocabs,
     special: Special,
     /// The layer that alignments are read from, and the head if it is one alone.
     attended: (usize, Option<usize>),
@@ -105,7 +103,6 @@ impl Ready {
     pub(crate) fn new(
         config: &TransformerConfig,
         parameters: &Parameters,
-        vocabs: Vocabs,
         special: Special,
         precision: SearchPrecision,
     ) -> Result<Self> {
@@ -133,7 +130,6 @@ impl Ready {
             decoder: (0..decoder).map(|l| read.decoder_layer(l)).collect::<Result<_>>()?,
             output: Linear::new(parameters.get(output), parameters.get("output.bias"), precision)?,
             config: config.clone(),
-            vocabs,
             special,
         })
     }
@@ -254,16 +250,14 @@ impl Ready {
         self.check_length(state.position + 1)?;
         let State { sentences, position, places, run } = state;
         sentences.iter_mut().for_each(|sentence| sentence.past.push());
-        let here = vec![*position as u32; last.len()];
-        self.embed(&self.target, last, &here, &mut run.x);
+        self.embed(&self.target, (last, &vec![0; last.len()]), *position..*position + 1, run);
         for (l, layer) in self.decoder.iter().enumerate() {
             self.attend_past(l, (sentences, *position), run)?;
             self.attend_source(l, (sentences, places), run, &mut step.weights)?;
             run.feed_forward(&self.config, &layer.feed_forward)?;
         }
         run.close(self.target.close.as_ref());
-        self.output.forward(&run.x, &mut run.work.room, &mut step.log_probs);
-        step.log_probs.par_chunks_mut(self.vocabs.tgt).for_each(slices::log_softmax);
+        self.output.log_softmax(&run.x, &mut run.work.room, step);
         *position += 1;
         Ok(())
     }

@@ -86,14 +86,14 @@ impl Beam {
         let mut ids = Vec::new();
         for (parent, live) in self.live.iter().enumerate() {
             let row = rows.row(parent);
-            self.rules.forbid_specials(row, self.len);
+            self.rules.forbid_specials(row.log_probs, self.len);
             if self.rules.looks_back() {
                 ids.clear();
                 ids.extend(self.tree.tokens(live.last));
                 ids.reverse();
-                self.rules.forbid_repeats(row, &ids);
+                self.rules.forbid_repeats(row.log_probs, &ids);
             }
-            self.top.scan(parent, live.log_prob, row)?;
+            self.top.scan(parent, live.log_prob, &row)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@
 use kernels::{Purpose, Random};
 
 use super::{
-    Hypothesis, Next, Rows, Sampling, Sentence,
+    Hypothesis, Next, Row, Rows, Sampling, Sentence,
     hypothesis::Path,
     rules::Rules,
     top::{Top, most_likely},
@@ -66,9 +66,9 @@ impl Sentence for Sample {
         for (idx, (number, path)) in std::mem::take(&mut self.live).into_iter().enumerate() {
             let row_idx = if shared.is_some() { 0 } else { idx };
             let row = rows.row(row_idx);
-            path.restrict(row, &self.rules);
+            path.restrict(row.log_probs, &self.rules);
             let uniform = uniform(self.random.at(number).block(self.position));
-            let choice = draw(row, &self.how, uniform, &mut self.top)?;
+            let choice = draw(&row, &self.how, uniform, &mut self.top)?;
             let weights = shared.clone().unwrap_or_else(|| rows.take_weights(row_idx));
             match path.follow(choice, weights, &self.rules) {
                 Ok((path, token)) => {
@@ -98,20 +98,21 @@ fn uniform(words: [u32; 4]) -> f64 {
 }
 
 /// The token at which `uniform` falls, and its log-probability; none if all are impossible.
-fn draw(row: &[f32], how: &Sampling, uniform: f64, top: &mut Top) -> Result<Option<(u32, f32)>> {
+fn draw(row: &Row<'_>, how: &Sampling, uniform: f64, top: &mut Top) -> Result<Option<(u32, f32)>> {
     let Some((best, peak)) = most_likely(row)? else { return Ok(None) };
+    let log_probs = &*row.log_probs;
     let weight = |log_prob: f32| (f64::from(log_prob - peak) / how.temperature.get()).exp();
     let share = how.top_p.get();
     if how.top_k.is_none() && share == 1.0 {
-        let total: f64 = row.iter().copied().map(weight).sum();
-        let all = row.iter().enumerate().map(|(id, &log_prob)| (id as u32, log_prob));
+        let total: f64 = log_probs.iter().copied().map(weight).sum();
+        let all = log_probs.iter().enumerate().map(|(id, &log_prob)| (id as u32, log_prob));
         return Ok(pick(all, weight, uniform * total).or(Some((best, peak))));
     }
 
-    let limit = how.top_k.map_or(row.len(), |k| k.get().min(row.len()));
+    let limit = how.top_k.map_or(log_probs.len(), |k| k.get().min(log_probs.len()));
     let mut keep = if how.top_k.is_some() { limit } else { NUCLEUS.min(limit) };
     let total_of_row: f64 =
-        if how.top_k.is_some() { 0.0 } else { row.iter().copied().map(weight).sum() };
+        if how.top_k.is_some() { 0.0 } else { log_probs.iter().copied().map(weight).sum() };
     loop {
         top.reset(keep);
         top.scan(0, 0.0, row)?;
@@ -161,7 +162,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::search::{Positive, Share};
+    use crate::search::{Positive, Share, tests::with_row};
 
     /// Draws at 1,000 even steps: how many thousandths of all draws each token gets.
     fn thousandths(probabilities: &[f32], how: &Sampling) -> Vec<usize> {
@@ -170,7 +171,8 @@ mod tests {
         let mut top = Top::default();
         for i in 0..1000 {
             let uniform = (f64::from(i) + 0.5) / 1000.0;
-            let (token, log_prob) = draw(&row, how, uniform, &mut top).unwrap().unwrap();
+            let drawn = with_row(&row, |row| draw(row, how, uniform, &mut top));
+            let (token, log_prob) = drawn.unwrap().unwrap();
             assert_eq!(log_prob, row[token as usize]);
             counts[token as usize] += 1;
         }
@@ -216,7 +218,9 @@ mod tests {
     fn nothing_is_drawn_where_nothing_is_possible() {
         let row = [f32::NEG_INFINITY; 3];
         let mut top = Top::default();
-        assert_eq!(draw(&row, &how(1.0, 0, 1.0), 0.5, &mut top).unwrap(), None);
-        assert_eq!(draw(&row, &how(1.0, 2, 0.5), 0.5, &mut top).unwrap(), None);
+        for how in [how(1.0, 0, 1.0), how(1.0, 2, 0.5)] {
+            let drawn = with_row(&row, |row| draw(row, &how, 0.5, &mut top));
+            assert_eq!(drawn.unwrap(), None);
+        }
     }
 }

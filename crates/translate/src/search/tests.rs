@@ -21,6 +21,13 @@ fn config(beam: usize, n_best: usize, max_len: usize) -> SearchConfig {
     }
 }
 
+/// What `f` makes of a row with these log-probabilities.
+pub(super) fn with_row<R>(log_probs: &[f32], f: impl FnOnce(&Row<'_>) -> R) -> R {
+    let mut step = Step { log_probs: log_probs.to_vec(), ..Step::default() };
+    step.find_peaks(log_probs.len());
+    f(&Row { log_probs: &mut step.log_probs, peaks: &step.peaks })
+}
+
 fn penalties() -> [LengthPenalty; 4] {
     ["none", "average:1.0", "average:0.3", "gnmt:0.6"].map(|text| text.parse().unwrap())
 }

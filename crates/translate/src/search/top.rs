@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+use kernels::slices::PEAK_CHUNK;
+
+use super::Row;
 use crate::{Error, Result};
 
 /// One more token for one hypothesis.
@@ -38,9 +41,6 @@ pub(super) struct Top {
     threshold: f64,
 }
 
-/// Log-probabilities compared with the threshold at a time, without a branch in between.
-const CHUNK: usize = 64;
-
 impl Top {
     /// Forgets everything and keeps `keep` candidates from now on.
     pub(super) fn reset(&mut self, keep: usize) {
@@ -53,14 +53,15 @@ impl Top {
     ///
     /// # Errors
     /// [`Error::NotANumber`] if the row holds a NaN.
-    pub(super) fn scan(&mut self, parent: usize, base: f64, row: &[f32]) -> Result<()> {
+    pub(super) fn scan(&mut self, parent: usize, base: f64, row: &Row<'_>) -> Result<()> {
         let mut cutoff = self.cutoff(base);
-        for (chunk_idx, chunk) in row.chunks(CHUNK).enumerate() {
-            if !reaches(chunk, cutoff) {
-                continue;
+        let chunks = row.log_probs.chunks(PEAK_CHUNK).zip(row.peaks);
+        for (chunk_idx, (chunk, &peak)) in chunks.enumerate() {
+            if peak < cutoff {
+                continue; // a NaN is not
             }
             for (idx, &log_prob) in chunk.iter().enumerate() {
-                let token = (chunk_idx * CHUNK + idx) as u32;
+                let token = (chunk_idx * PEAK_CHUNK + idx) as u32;
                 if log_prob.is_nan() {
                     return Err(Error::NotANumber { token, found: log_prob });
                 }
@@ -71,7 +72,7 @@ impl Top {
                     self.gathered.push(Candidate { total, log_prob, token, parent });
                 }
             }
-            if self.gathered.len() >= 2 * self.keep.max(CHUNK) {
+            if self.gathered.len() >= 2 * self.keep.max(PEAK_CHUNK) {
                 self.drop_worse();
                 cutoff = self.cutoff(base);
             }
@@ -108,14 +109,15 @@ impl Top {
 ///
 /// # Errors
 /// [`Error::NotANumber`] if the row holds a NaN.
-pub(super) fn most_likely(row: &[f32]) -> Result<Option<(u32, f32)>> {
+pub(super) fn most_likely(row: &Row<'_>) -> Result<Option<(u32, f32)>> {
     let mut best = (0, f32::NEG_INFINITY);
-    for (chunk_idx, chunk) in row.chunks(CHUNK).enumerate() {
-        if !reaches(chunk, best.1) {
-            continue;
+    let chunks = row.log_probs.chunks(PEAK_CHUNK).zip(row.peaks);
+    for (chunk_idx, (chunk, &peak)) in chunks.enumerate() {
+        if peak <= best.1 {
+            continue; // a NaN is not
         }
         for (idx, &log_prob) in chunk.iter().enumerate() {
-            let token = (chunk_idx * CHUNK + idx) as u32;
+            let token = (chunk_idx * PEAK_CHUNK + idx) as u32;
             if log_prob.is_nan() {
                 return Err(Error::NotANumber { token, found: log_prob });
             }
@@ -127,15 +129,19 @@ pub(super) fn most_likely(row: &[f32]) -> Result<Option<(u32, f32)>> {
     Ok((best.1 > f32::NEG_INFINITY).then_some((best.0, best.1.min(0.0))))
 }
 
-/// Whether anything in `chunk` is at least `cutoff`, or no number at all.
-fn reaches(chunk: &[f32], cutoff: f32) -> bool {
-    chunk.iter().fold(false, |found, &x| found | (x >= cutoff) | x.is_nan())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::tests::with_row;
     use proptest::prelude::*;
+
+    /// The token that is said to be no number.
+    fn not_a_number(error: Error) -> Option<u32> {
+        match error {
+            Error::NotANumber { token, .. } => Some(token),
+            _ => None,
+        }
+    }
 
     /// Few distinct values, so that ties are common.
     fn rows() -> impl Strategy<Value = Vec<(f64, Vec<f32>)>> {
@@ -155,7 +161,7 @@ mod tests {
             top.reset(keep);
             let mut all = Vec::new();
             for (parent, (base, row)) in rows.iter().enumerate() {
-                top.scan(parent, *base, row).unwrap();
+                with_row(row, |row| top.scan(parent, *base, row)).unwrap();
                 for (token, &log_prob) in row.iter().enumerate() {
                     if log_prob > f32::NEG_INFINITY {
                         let total = base + f64::from(log_prob);
@@ -173,9 +179,9 @@ mod tests {
             let (_, row) = &rows[0];
             let mut top = Top::default();
             top.reset(1);
-            top.scan(0, 0.0, row).unwrap();
+            with_row(row, |row| top.scan(0, 0.0, row)).unwrap();
             let first = top.best().first().map(|c| (c.token, c.log_prob));
-            prop_assert_eq!(most_likely(row).unwrap(), first);
+            prop_assert_eq!(with_row(row, most_likely).unwrap(), first);
         }
     }
 
@@ -187,9 +193,13 @@ mod tests {
             row[place] = f32::NAN;
             let mut top = Top::default();
             top.reset(2);
-            let found = [top.scan(0, 0.0, &row).unwrap_err(), most_likely(&row).unwrap_err()];
+            let found = [
+                with_row(&row, |row| top.scan(0, 0.0, row)).err(),
+                with_row(&row, most_likely).err(),
+            ];
             for error in found {
-                assert!(matches!(error, Error::NotANumber { token, .. } if token == place as u32));
+                let expected = Some(place as u32);
+                assert_eq!(error.and_then(not_a_number), expected);
             }
         }
     }

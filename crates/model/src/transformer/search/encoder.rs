@@ -1,5 +1,7 @@
 //! From source sentences to what the decoder's layers attend to.
 
+use std::ops::Range;
+
 use attn::multi_head::{MultiHead, Rows, RowsMut, Visible, Words, rotary};
 use kernels::positions;
 use kernels::quantized::Activations;
@@ -23,7 +25,7 @@ impl Ready {
     pub(super) fn encode(&self, src: &Sentences) -> Result<Vec<Source>> {
         let mut run = Run::default();
         let places = positions::places(&src.offsets);
-        self.embed(&self.source, &src.ids, &places, &mut run.x);
+        self.embed(&self.source, (&src.ids, &places), 0..src.longest(), &mut run);
         let rotated: Vec<usize> = places.iter().map(|&place| place as usize).collect();
         for layer in &self.encoder {
             self.attend_around(layer, src, &rotated, &mut run)?;
@@ -94,27 +96,29 @@ impl Ready {
         Ok(sources)
     }
 
-    /// Embedded words at their places, `[rows, dim]`, in place of what `out` held.
+    /// Embeds words, which stand at these places of a range of positions: the rows that pass
+    /// through the layers.
     pub(super) fn embed(
         &self,
         embedding: &Embedding,
-        ids: &[u32],
-        places: &[u32],
-        out: &mut Vec<f32>,
+        (ids, places): (&[u32], &[u32]),
+        positions: Range<usize>,
+        run: &mut Run,
     ) {
         let dim = self.dim();
-        out.resize(ids.len() * dim, 0.0);
-        let longest = places.iter().max().map_or(0, |&last| last as usize + 1);
-        let sinusoids = match self.config.positions {
-            Positions::Sinusoidal => positions::sinusoidal(longest, dim),
+        run.x.resize(ids.len() * dim, 0.0);
+        let sinusoids: Vec<f32> = match self.config.positions {
+            Positions::Sinusoidal => {
+                positions.clone().flat_map(|place| positions::sinusoid(place, dim)).collect()
+            }
             Positions::Learned | Positions::Rotary => Vec::new(),
         };
         let table = match self.config.positions {
             Positions::Sinusoidal => Some(&sinusoids[..]),
-            Positions::Learned => Some(&embedding.positions[..]),
+            Positions::Learned => Some(&embedding.positions[positions.start * dim..]),
             Positions::Rotary => None,
         };
         let positions = table.map(|table| positions::Positions { table, places });
-        positions::forward(embedding.lookup(ids, dim), &embedding.table, positions, out);
+        positions::forward(embedding.lookup(ids, dim), &embedding.table, positions, &mut run.x);
     }
 }

@@ -111,7 +111,9 @@ fn a_broken_model_is_an_error() {
         (vec![-1.0; 4], vec![vec![]], "returned 4 log-probabilities, expected 5"),
         (vec![-1.0; 5], vec![], "returned 0 rows of attention weights, expected 1"),
     ] {
-        let model = Broken(Step { log_probs, weights });
+        let mut step = Step { log_probs, weights, ..Step::default() };
+        step.find_peaks(5);
+        let model = Broken(step);
         for beam in [1, 2] {
             let error = search(&model, &[vec![4]], &config(beam, 1, 3)).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
