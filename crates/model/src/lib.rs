@@ -17,6 +17,7 @@ mod ready;
 mod rnn;
 mod transformer;
 
+use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -81,20 +82,28 @@ pub trait EncoderDecoder {
     /// If there is no sentence or an id is outside the vocabulary.
     fn start(&self, src: &[Vec<u32>]) -> Result<Self::State>;
 
-    /// One step of all rows: `last` are the tokens just produced, at first BOS. What it gives
-    /// takes the place of what `step` held, and its memory.
+    /// Lets every row read a token: `last` are those just produced, at first BOS.
     ///
     /// # Errors
-    /// If `last` has another number of rows than `state`.
-    fn step_into(&self, state: &mut Self::State, last: &[u32], step: &mut Step) -> Result<()>;
+    /// If `last` has another number of rows than `state`, or an id is outside the vocabulary.
+    fn read(&self, state: &mut Self::State, last: &[u32]) -> Result<()>;
 
-    /// [`step_into`](Self::step_into) new memory.
+    /// What the model says about the next token of some of the rows, once after each
+    /// [`read`](Self::read). It takes the place of what `step` held, and its memory: log-probabilities
+    /// are many, and those of a few rows stay near the processor until they have been looked at.
+    ///
+    /// # Errors
+    /// If there are no such rows.
+    fn predict(&self, state: &mut Self::State, rows: Range<usize>, step: &mut Step) -> Result<()>;
+
+    /// [`read`](Self::read), and [`predict`](Self::predict) of all rows.
     ///
     /// # Errors
     /// As there.
     fn step(&self, state: &mut Self::State, last: &[u32]) -> Result<Step> {
         let mut step = Step::default();
-        self.step_into(state, last, &mut step)?;
+        self.read(state, last)?;
+        self.predict(state, 0..last.len(), &mut step)?;
         Ok(step)
     }
 

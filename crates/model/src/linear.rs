@@ -9,9 +9,6 @@ use rayon::prelude::*;
 
 use crate::{Result, SearchPrecision, Step};
 
-/// Rows of log-probabilities that are computed together.
-const TOGETHER: usize = 32;
-
 /// A packed linear layer.
 #[derive(Debug)]
 pub(crate) enum Linear {
@@ -58,20 +55,14 @@ impl Linear {
     }
 
     /// The log-probabilities of the words of a vocabulary, of which this layer computes the
-    /// logits, with their peaks. Rows are computed a few at a time, while they are in the cache.
+    /// logits, with their peaks.
     pub(crate) fn log_softmax(&self, x: &[f32], room: &mut Activations, step: &mut Step) {
-        let (input, output) = self.sizes();
-        let (rows, chunks) = (x.len() / input, output.div_ceil(slices::PEAK_CHUNK));
-        step.log_probs.resize(rows * output, 0.0);
-        step.peaks.resize(rows * chunks, 0.0);
-        let parts = (x.chunks(TOGETHER * input))
-            .zip(step.log_probs.chunks_mut(TOGETHER * output))
-            .zip(step.peaks.chunks_mut(TOGETHER * chunks));
-        for ((x, out), peaks) in parts {
-            self.product(x, room, out);
-            (out.par_chunks_mut(output).zip(peaks.par_chunks_mut(chunks)))
-                .for_each(|(row, peaks)| slices::log_softmax_peaks(row, peaks));
-        }
+        let output = self.sizes().1;
+        let chunks = output.div_ceil(slices::PEAK_CHUNK);
+        self.forward(x, room, &mut step.log_probs);
+        step.peaks.resize(step.log_probs.len() / output * chunks, 0.0);
+        (step.log_probs.par_chunks_mut(output).zip(step.peaks.par_chunks_mut(chunks)))
+            .for_each(|(row, peaks)| slices::log_softmax_peaks(row, peaks));
     }
 
     fn product(&self, x: &[f32], room: &mut Activations, out: &mut [f32]) {

@@ -1,5 +1,7 @@
 //! A model of any family, made ready to search.
 
+use std::ops::Range;
+
 use crate::{
     EncoderDecoder, Error, Model, ModelConfig, Result, SearchPrecision, Special, Step, Vocabs, rnn,
     transformer,
@@ -88,18 +90,32 @@ impl EncoderDecoder for Ready {
         Ok(State { rows: src.len(), family })
     }
 
-    fn step_into(&self, state: &mut State, last: &[u32], step: &mut Step) -> Result<()> {
+    fn read(&self, state: &mut State, last: &[u32]) -> Result<()> {
         if last.len() != state.rows {
             return Err(Error::Rows { expected: state.rows, found: last.len() });
         }
         check("target", last, self.vocabs.tgt)?;
         match (&self.family, &mut state.family) {
-            (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.step(state, last, step),
+            (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.read(state, last),
             (Family::Transformer(ready), FamilyState::Transformer(state)) => {
-                ready.step(state, last, step)
+                ready.read(state, last)
             }
             _ => Err(Error::ForeignState),
         }
+    }
+
+    fn predict(&self, state: &mut State, rows: Range<usize>, step: &mut Step) -> Result<()> {
+        if rows.start > rows.end || rows.end > state.rows {
+            return Err(Error::Rows { expected: state.rows, found: rows.end });
+        }
+        match (&self.family, &mut state.family) {
+            (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.predict(state, rows, step),
+            (Family::Transformer(ready), FamilyState::Transformer(state)) => {
+                ready.predict(state, rows, step);
+            }
+            _ => return Err(Error::ForeignState),
+        }
+        Ok(())
     }
 
     fn select(&self, state: &mut State, rows: &[usize]) -> Result<()> {

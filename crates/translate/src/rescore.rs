@@ -2,7 +2,10 @@
 
 use model::{EncoderDecoder, Step};
 
-use crate::{Error, Result, search::check};
+use crate::{
+    Error, Result,
+    search::{TOGETHER, check},
+};
 
 /// What a model thinks of one given translation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,11 +50,15 @@ pub fn score<M: EncoderDecoder>(
     let mut step = Step::default();
 
     for position in 0.. {
-        model.step_into(&mut state, &last, &mut step)?;
-        check(&step, live.len(), model.vocab())?;
-        for (row, &idx) in live.iter().enumerate() {
-            let token = targets[idx].get(position).copied().unwrap_or(model.special().eos);
-            record(&mut results[idx], &mut step, row, token, model.vocab())?;
+        model.read(&mut state, &last)?;
+        for (part, live) in live.chunks(TOGETHER).enumerate() {
+            let first = part * TOGETHER;
+            model.predict(&mut state, first..first + live.len(), &mut step)?;
+            check(&step, live.len(), model.vocab())?;
+            for (row, &idx) in live.iter().enumerate() {
+                let token = targets[idx].get(position).copied().unwrap_or(model.special().eos);
+                record(&mut results[idx], &mut step, row, token, model.vocab())?;
+            }
         }
         let rows: Vec<usize> =
             (0..live.len()).filter(|&row| position < targets[live[row]].len()).collect();

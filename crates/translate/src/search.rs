@@ -79,6 +79,10 @@ struct Rows<'a> {
     vocab: usize,
 }
 
+/// Rows whose log-probabilities are computed, and looked at, together: enough to keep a product
+/// busy, few enough to stay near the processor. Whole sentences, so there may be some more.
+pub(crate) const TOGETHER: usize = 32;
+
 /// What the model says about the next token of one hypothesis.
 struct Row<'a> {
     /// `[vocab]`. Those that are impossible may have been forbidden since `peaks` were found.
@@ -118,6 +122,13 @@ struct Next {
 }
 
 impl Next {
+    /// Begins another batch.
+    fn clear(&mut self) {
+        self.parents.clear();
+        self.tokens.clear();
+        self.first = 0;
+    }
+
     /// Adds a row: `parent`, counted within the sentence, extended by `token`.
     fn push(&mut self, parent: usize, token: u32) {
         self.parents.push(self.first + parent);
@@ -143,9 +154,9 @@ fn run<M: EncoderDecoder, S: Sentence>(
     let (mut next, mut step) = (Next::default(), Step::default());
 
     while !live.is_empty() {
-        model.step_into(&mut state, &last, &mut step)?;
-        check(&step, last.len(), model.vocab())?;
-        advance(&mut live, &mut step, model.vocab(), &mut next)?;
+        model.read(&mut state, &last)?;
+        next.clear();
+        advance_all(model, &mut state, &mut live, &mut step, &mut next)?;
         for (idx, done) in live.extract_if(.., |(_, sentence)| sentence.rows() == 0) {
             results[idx] = done.finish();
         }
@@ -157,6 +168,30 @@ fn run<M: EncoderDecoder, S: Sentence>(
     Ok(results)
 }
 
+/// Advances every sentence by what the model says about its rows, a few sentences at a time.
+fn advance_all<M: EncoderDecoder, S: Sentence>(
+    model: &M,
+    state: &mut M::State,
+    live: &mut [(usize, S)],
+    step: &mut Step,
+    next: &mut Next,
+) -> Result<()> {
+    let mut rest = live;
+    while !rest.is_empty() {
+        let (mut n, mut n_rows) = (0, 0);
+        while n < rest.len() && n_rows < TOGETHER {
+            n_rows += rest[n].1.rows();
+            n += 1;
+        }
+        let (part, others) = rest.split_at_mut(n);
+        model.predict(state, next.first..next.first + n_rows, step)?;
+        check(step, n_rows, model.vocab())?;
+        advance(part, step, model.vocab(), next)?;
+        rest = others;
+    }
+    Ok(())
+}
+
 /// Advances every sentence by what `step` says about its rows.
 fn advance<S: Sentence>(
     live: &mut [(usize, S)],
@@ -164,9 +199,6 @@ fn advance<S: Sentence>(
     vocab: usize,
     next: &mut Next,
 ) -> Result<()> {
-    next.parents.clear();
-    next.tokens.clear();
-    next.first = 0;
     let (mut log_probs, mut weights) = (&mut step.log_probs[..], &mut step.weights[..]);
     let mut peaks = &step.peaks[..];
     for (_, sentence) in live {

@@ -1,5 +1,6 @@
 //! A model for tests: what it says is a seeded function of the source and of what was produced.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::{EncoderDecoder, Result, Special, Step};
@@ -87,12 +88,16 @@ impl EncoderDecoder for Toy {
         Ok(src.iter().map(|src| Row { src: src.clone(), prefix: Vec::new() }).collect())
     }
 
-    fn step_into(&self, state: &mut Vec<Row>, last: &[u32], step: &mut Step) -> Result<()> {
+    fn read(&self, state: &mut Vec<Row>, last: &[u32]) -> Result<()> {
         assert_eq!(state.len(), last.len(), "one token for each row");
         self.rows.fetch_add(last.len(), Ordering::Relaxed);
+        state.iter_mut().zip(last).for_each(|(row, &token)| row.prefix.push(token));
+        Ok(())
+    }
+
+    fn predict(&self, state: &mut Vec<Row>, rows: Range<usize>, step: &mut Step) -> Result<()> {
         *step = Step::default();
-        for (row, &token) in state.iter_mut().zip(last) {
-            row.prefix.push(token);
+        for row in &state[rows] {
             step.log_probs.extend(self.log_probs(&row.src, &row.prefix));
             step.weights.push(self.weights(&row.src, &row.prefix));
         }

@@ -3,6 +3,7 @@
 //! Every row of a step is computed from its own sentence and prefix alone, in an order of
 //! summation that no other row changes: a hypothesis gets the same bits in any batch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use attn::{Kernel, Keys, Queries, Row, Source, Vectors};
@@ -42,8 +43,11 @@ pub(crate) struct State {
     /// The sentence of each row, and the step that comes next.
     rows: Vec<Row>,
     layers: Vec<Layer>,
-    /// `h̃` of the step before: `[rows, dim]`; empty without input feeding.
-    fed: Vec<f32>,
+    /// What the output layer sees, `h̃` with attention: `[rows, dim]`. Input feeding reads it at the
+    /// next step; before the first it is zero.
+    out: Vec<f32>,
+    /// What each row saw of the source.
+    weights: Vec<Vec<f32>>,
     /// Memory to work in.
     room: Activations,
 }
@@ -109,7 +113,7 @@ impl Ready {
             };
             add(input, &self.weights.input[l], &mut gates);
             if let (0, Some(feed)) = (l, &self.weights.feed) {
-                add(Matrix::new(&state.fed, n, dim), feed, &mut gates);
+                add(Matrix::new(&state.out, n, dim), feed, &mut gates);
             }
             let (mut hidden, mut extra) = (vec![0.0; n * dim], vec![0.0; n * dim]);
             forward_step(
@@ -201,24 +205,29 @@ impl Ready {
             source: Arc::new(source),
             rows: (0..n).map(|sentence| Row { sentence, position: 0 }).collect(),
             layers,
-            fed: vec![0.0; if self.shape.feeding { n * dim } else { 0 }],
+            out: vec![0.0; n * dim],
+            weights: Vec::new(),
             room: Activations::default(),
         })
     }
 
-    /// One step of all rows, with as many known ids.
-    pub(crate) fn step(&self, state: &mut State, last: &[u32], step: &mut Step) -> Result<()> {
+    /// Lets all rows read as many known ids.
+    pub(crate) fn read(&self, state: &mut State, last: &[u32]) -> Result<()> {
         let tops = self.layers(state, last);
-        let (attentional, weights) = self.attend(state, tops)?;
-        self.output.log_softmax(&attentional, &mut state.room, step);
-        step.weights = weights;
-        if self.shape.feeding {
-            state.fed = attentional;
-        }
+        (state.out, state.weights) = self.attend(state, tops)?;
         for row in &mut state.rows {
             row.position += 1;
         }
         Ok(())
+    }
+
+    /// What follows some of the rows, which there are.
+    pub(crate) fn predict(&self, state: &mut State, rows: Range<usize>, step: &mut Step) {
+        let dim = self.shape.dim;
+        let out = &state.out[rows.start * dim..rows.end * dim];
+        self.output.log_softmax(out, &mut state.room, step);
+        step.weights.clear();
+        step.weights.extend(state.weights[rows].iter_mut().map(std::mem::take));
     }
 
     /// Makes old row `rows[i]`, which there is, the new row `i`.
@@ -233,7 +242,7 @@ impl Ready {
             pick(&mut layer.hidden);
             pick(&mut layer.cell);
         }
-        pick(&mut state.fed);
+        pick(&mut state.out);
         state.rows = rows.iter().map(|&row| state.rows[row]).collect();
     }
 }

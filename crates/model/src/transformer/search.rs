@@ -7,6 +7,7 @@ mod encoder;
 mod run;
 mod weights;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use attn::multi_head::{self, Heads, Hypotheses, Past, Rows, RowsMut, Seen, rotary};
@@ -67,6 +68,8 @@ pub(crate) struct State {
     /// `0, 1, …`, as long as the longest source.
     places: Vec<u32>,
     run: Run,
+    /// What each row saw of the source.
+    weights: Vec<Vec<f32>>,
 }
 
 /// The hypotheses of a sentence.
@@ -242,24 +245,32 @@ impl Ready {
             position: 0,
             places: (0..longest as u32).collect(),
             run: Run::default(),
+            weights: Vec::new(),
         })
     }
 
-    /// One step of all rows, with as many known ids.
-    pub(crate) fn step(&self, state: &mut State, last: &[u32], step: &mut Step) -> Result<()> {
+    /// Lets all rows read as many known ids.
+    pub(crate) fn read(&self, state: &mut State, last: &[u32]) -> Result<()> {
         self.check_length(state.position + 1)?;
-        let State { sentences, position, places, run } = state;
+        let State { sentences, position, places, run, weights } = state;
         sentences.iter_mut().for_each(|sentence| sentence.past.push());
         self.embed(&self.target, (last, &vec![0; last.len()]), *position..*position + 1, run);
         for (l, layer) in self.decoder.iter().enumerate() {
             self.attend_past(l, (sentences, *position), run)?;
-            self.attend_source(l, (sentences, places), run, &mut step.weights)?;
+            self.attend_source(l, (sentences, places), run, weights)?;
             run.feed_forward(&self.config, &layer.feed_forward)?;
         }
         run.close(self.target.close.as_ref());
-        self.output.log_softmax(&run.x, &mut run.work.room, step);
         *position += 1;
         Ok(())
+    }
+
+    /// What follows some of the rows, which there are.
+    pub(crate) fn predict(&self, state: &mut State, rows: Range<usize>, step: &mut Step) {
+        let (dim, Run { x, work, .. }) = (self.dim(), &mut state.run);
+        self.output.log_softmax(&x[rows.start * dim..rows.end * dim], &mut work.room, step);
+        step.weights.clear();
+        step.weights.extend(state.weights[rows].iter_mut().map(std::mem::take));
     }
 
     /// Makes old row `rows[i]`, which there is, the new row `i`.

@@ -3,6 +3,8 @@
 use model::Special;
 use proptest::prelude::*;
 
+use std::ops::Range;
+
 use super::*;
 
 fn sources() -> impl Strategy<Value = Vec<Vec<u32>>> {
@@ -56,8 +58,12 @@ impl EncoderDecoder for Unasked {
         panic!("asked to encode {src:?}")
     }
 
-    fn step_into(&self, _: &mut (), last: &[u32], _: &mut Step) -> model::Result<()> {
-        panic!("asked what follows {last:?}")
+    fn read(&self, _: &mut (), last: &[u32]) -> model::Result<()> {
+        panic!("asked to read {last:?}")
+    }
+
+    fn predict(&self, _: &mut (), rows: Range<usize>, _: &mut Step) -> model::Result<()> {
+        panic!("asked what follows {rows:?}")
     }
 
     fn select(&self, _: &mut (), rows: &[usize]) -> model::Result<()> {
@@ -92,7 +98,11 @@ impl EncoderDecoder for Broken {
         Ok(())
     }
 
-    fn step_into(&self, _: &mut (), _: &[u32], step: &mut Step) -> model::Result<()> {
+    fn read(&self, _: &mut (), _: &[u32]) -> model::Result<()> {
+        Ok(())
+    }
+
+    fn predict(&self, _: &mut (), _: Range<usize>, step: &mut Step) -> model::Result<()> {
         step.clone_from(&self.0);
         Ok(())
     }
