@@ -54,7 +54,7 @@ pub(crate) struct Quickstart {
 /// The experiment; `{…}` stands for what depends on the options.
 const EXPERIMENT: &str = include_str!("quickstart/experiment.toml");
 /// Updates that two cores of a current server processor make in a minute.
-const UPDATES_PER_MINUTE: f64 = 420.0;
+const UPDATES_PER_MINUTE: f64 = 560.0;
 /// How much longer than asked for training may take where that is not so.
 const PATIENCE: f64 = 1.2;
 /// Everyday sentences, most of which no corpus line comes near.
