@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use candle_core::Device;
-use model::{Cell, Kind, Model, ModelConfig, RnnConfig, TransformerConfig, checkpoint};
+use model::{
+    Cell, Kind, Model, ModelConfig, RnnConfig, SearchPrecision, TransformerConfig, checkpoint,
+};
 use serde_json::json;
 use text::Tokenizers;
 use translate::{SearchConfig, translator::check_tokenizers};
@@ -74,7 +76,7 @@ impl Info {
         if self.json {
             let record = json!({
                 "dir": dir, "model": model.config(), "vocab": model.vocabs(),
-                "parameters": n_parameters, "search": search,
+                "parameters": n_parameters, "precision": model.stored(), "search": search,
             });
             return Ok(writeln!(out, "{record}")?);
         }
@@ -86,7 +88,11 @@ impl Info {
         writeln!(out, "{}", dir.display())?;
         writeln!(out, "  model       {network}")?;
         writeln!(out, "  attention   {attention}")?;
-        writeln!(out, "  parameters  {}", count(n_parameters))?;
+        let rounded = match model.stored() {
+            SearchPrecision::Int8 => ", matrices of eight bits",
+            SearchPrecision::F32 | SearchPrecision::Bf16 => "",
+        };
+        writeln!(out, "  parameters  {}{rounded}", count(n_parameters))?;
         let kind = if vocabs.joint { "joint" } else { "separate" };
         writeln!(out, "  vocabulary  {kind}, {} source, {} target tokens", vocabs.src, vocabs.tgt)?;
         writeln!(
@@ -126,7 +132,8 @@ fn recurrent(config: &RnnConfig) -> String {
     let direction = if config.bidirectional { ", bidirectional encoder" } else { "" };
     let residual = if config.residual { ", residual" } else { "" };
     let (layers, dim, embed_dim) = (config.layers, config.dim, config.embed_dim);
-    format!("{cell}, {layers} layers of {dim}, embeddings of {embed_dim}{direction}{residual}")
+    let layers = if layers.get() == 1 { "1 layer".into() } else { format!("{layers} layers") };
+    format!("{cell}, {layers} of {dim}, embeddings of {embed_dim}{direction}{residual}")
 }
 
 /// A Transformer in words.

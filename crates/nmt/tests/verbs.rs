@@ -335,6 +335,34 @@ fn a_mean_of_equal_models_is_the_model() {
 }
 
 #[test]
+fn an_exported_model_translates_as_the_model_does_in_that_precision() {
+    let place = Place::new();
+    place.nmt("export model --precision int8 --out small").data();
+    let translated = place.nmt("translate small src --nbest 2").data();
+    let asked = place.nmt("translate model src --nbest 2 --precision int8").data();
+    assert_eq!(translated, asked);
+    assert_ne!(translated, place.nmt("translate model src --nbest 2").data());
+    assert_eq!(place.nmt("align small src tgt").data().lines().count(), 3);
+    assert!(place.nmt("info small").data().contains("matrices of eight bits"));
+    assert_eq!(place.nmt("translate model src --precision bf16").data().lines().count(), 3);
+    for (line, message) in [
+        ("export model --precision int8 --out small", "small exists already"),
+        ("export src --precision int8 --out other", "holds no model"),
+    ] {
+        let complaint = place.nmt(line).complaint();
+        assert!(complaint.contains(message), "{complaint}");
+    }
+    for (line, message) in [
+        ("export model --precision int4 --out other", "[possible values: int8]"),
+        ("translate model src --precision int4", "expected f32, bf16 or int8"),
+    ] {
+        let ran = place.nmt(line);
+        assert!(ran.code == 2 && ran.stderr.contains(message), "{}", ran.stderr);
+    }
+    assert!(!place.path("other").exists());
+}
+
+#[test]
 fn info_describes_models_and_runs() {
     let place = Place::new();
     let info = place.nmt("info model").data();
