@@ -12,9 +12,9 @@
 //! y_j   = Σᵢ q_i w_ji · (scale · scale_j) + bias_j
 //! ```
 //!
-//! The scales of weights are rounded up to 16 binary digits, so that every product of a scale with
-//! a value is a number of `f32`: weights that were quantised, written as numbers and quantised
-//! again are the same.
+//! The scales of weights are rounded up to 16 binary digits, and a weight is divided by its scale:
+//! every product of a scale with a value is then a number of `f32`, and weights that were quantised,
+//! written as numbers and quantised again are the same.
 //!
 //! The sum is one of 32-bit integers, so its order does not matter; what follows is one
 //! conversion, two products and an addition, in that order. So all paths, any number of threads
@@ -259,11 +259,6 @@ impl Packed {
     /// Size of an input row.
     pub fn input(&self) -> usize {
         self.input
-    }
-
-    /// Bytes of memory that the layer takes.
-    pub fn bytes(&self) -> usize {
-        size_of_val(&self.lines[..]) + size_of_val(&self.scales[..]) + size_of_val(&self.bias[..])
     }
 
     /// `x` `[rows, input]` → `out` `[rows, output]`.

@@ -186,15 +186,6 @@ vectorized! {
 }
 
 vectorized! {
-    /// `xᵢ ← factor · xᵢ + shift`.
-    pub fn scale_shift<T: Real>(x: &mut [T], factor: T, shift: T) {
-        for x in x {
-            *x = factor.mul_add(*x, shift);
-        }
-    }
-}
-
-vectorized! {
     /// The largest element; [`Real::LOWEST`] of an empty slice.
     pub fn max<T: Real>(x: &[T]) -> T {
         reduce(T::LOWEST, [x], |best, [x]| best.maximum(x), T::maximum)
@@ -220,17 +211,11 @@ pub fn softmax<T: Real>(x: &mut [T]) {
     scale(x, T::ONE / total);
 }
 
-/// Replaces scores by `log softmax(scores)`, in nats.
-pub fn log_softmax<T: Real>(x: &mut [T]) {
-    let peak = max(x);
-    let total = sum_exp_shifted(x, peak);
-    scale_shift(x, T::ONE, -(peak + total.ln()));
-}
-
 /// How many numbers share a peak of [`log_softmax_peaks`].
 pub const PEAK_CHUNK: usize = 64;
 
-/// [`log_softmax`], and the largest result of each [`PEAK_CHUNK`] of them: NaN where there is one.
+/// Replaces scores by `log softmax(scores)`, in nats, and finds the largest result of each
+/// [`PEAK_CHUNK`] of them: NaN where there is one.
 ///
 /// # Panics
 /// If there is not a peak for each chunk.
@@ -331,8 +316,31 @@ mod tests {
         assert!((x[0] - 0.25).abs() < 1e-15 && (x[1] - 0.75).abs() < 1e-15, "{x:?}");
         softmax::<f64>(&mut []);
         let mut x: Vec<f64> = (1..40).map(|i| f64::from(i).ln()).collect();
-        log_softmax(&mut x);
+        log_softmax_peaks(&mut x, &mut [0.0]);
         assert!((x[38] - (39f64 / 780.0).ln()).abs() < 1e-14, "{}", x[38]);
+    }
+
+    #[test]
+    fn peaks_are_the_largest_of_their_chunks_or_nan() {
+        for n in [1, 15, 63, 64, 65, 150, 331] {
+            let mut x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
+            let mut found = vec![0.0; x.len().div_ceil(PEAK_CHUNK)];
+            log_softmax_peaks(&mut x, &mut found);
+            let largest = |x: &[f32]| x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let expected: Vec<f32> = x.chunks(PEAK_CHUNK).map(largest).collect();
+            assert_eq!(found, expected);
+            peaks(&x, &mut found);
+            assert_eq!(found, expected);
+            let hidden = x.len() / 2;
+            x[hidden] = f32::NAN;
+            peaks(&x, &mut found);
+            for (chunk, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let hides = chunk == hidden / PEAK_CHUNK;
+                assert!(if hides { found.is_nan() } else { found == expected }, "{n}, {chunk}");
+            }
+            shift_and_peaks(&mut x, 1.0, &mut found);
+            assert!(found[hidden / PEAK_CHUNK].is_nan());
+        }
     }
 
     #[test]

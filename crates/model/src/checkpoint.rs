@@ -200,7 +200,9 @@ pub fn average(models: impl IntoIterator<Item = Result<Model>>) -> Result<Model>
         let mean = (sum / f64::from(n_models))?.to_dtype(var.dtype())?;
         vars.insert(name.to_owned(), Var::from_tensor(&mean)?);
     }
-    Ok(Model { parameters: Parameters::from_vars(vars), ..first })
+    // A mean of rounded weights is not rounded.
+    let stored = SearchPrecision::default();
+    Ok(Model { parameters: Parameters::from_vars(vars), stored, ..first })
 }
 
 /// Writes a file whole or not at all: under another name first, then renamed.

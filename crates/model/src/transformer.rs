@@ -30,7 +30,7 @@ use crate::batch::Sentences;
 use crate::config::{DropRate, Norm, NormPlace, Positions, TransformerConfig};
 use crate::parameters::{Init, Parameters, Spec};
 use crate::rnn::tables;
-use crate::{Batch, Error, Loss, Objective, Result, Vocabs};
+use crate::{Batch, Loss, Objective, Result, Vocabs};
 
 /// Places where a layer draws random numbers; layers are [`site::LAYER`] apart.
 mod site {
@@ -337,7 +337,7 @@ impl Transformer<'_> {
 
     /// Embedded words with their positions, `[rows, dim]`.
     fn embed<T: Real>(&self, stack: Stack, sentences: &Sentences, mode: &Mode) -> Result<Tensor> {
-        self.check_length(sentences.longest())?;
+        self.config.check_length(sentences.longest())?;
         let (src, tgt, _) = tables(self.config.tie);
         let table = match stack {
             Stack::Encoder => src,
@@ -352,15 +352,6 @@ impl Transformer<'_> {
             dropout: mask(self.config.dropout, mode, stack.site() + site::EMBEDDING),
         };
         Ok(embed.apply::<T>(sentences)?)
-    }
-
-    /// Whether positions can number a sentence of `len` words.
-    fn check_length(&self, len: usize) -> Result<()> {
-        let most = self.config.max_len.get();
-        if self.config.positions == Positions::Learned && len > most {
-            return Err(Error::TooLong { found: len, most });
-        }
-        Ok(())
     }
 }
 

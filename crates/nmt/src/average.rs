@@ -1,10 +1,8 @@
 //! `nmt average`: one model from several checkpoints.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::ensure;
-
-use crate::console::{Console, Hint};
+use crate::{console::Console, output::ensure_new};
 
 /// Average the parameters of several models
 ///
@@ -42,13 +40,4 @@ impl Average {
             self.models.iter().map(|dir| format!("- `{}`\n", dir.display())).collect();
         format!("# A mean of models\n\nThe parameters are the mean of those of\n\n{list}")
     }
-}
-
-/// Makes sure that nothing is overwritten.
-fn ensure_new(dir: &Path) -> anyhow::Result<()> {
-    let check = || {
-        ensure!(!dir.exists(), "{} exists already", dir.display());
-        Ok(())
-    };
-    check().hint("choose another directory with `--out`, or remove this one")
 }

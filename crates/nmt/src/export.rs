@@ -5,15 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::ensure;
-
-use crate::console::{Console, Hint};
+use crate::{console::Console, output::ensure_new};
 
 /// Write a model in another form
 ///
 /// With `--precision int8` the matrices of the model have eight bits: a quarter of the space, and
-/// faster translations. The new directory is used like any other, and can be trained no further
-/// than its rounded weights allow.
+/// faster translations. The new directory is used like any other; training that starts from it
+/// starts from the rounded weights.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -43,11 +41,7 @@ impl Export {
     /// Reads the model, and writes it into a new directory.
     pub(crate) fn run(self, console: &Console) -> anyhow::Result<()> {
         let out = &self.out;
-        let free = || {
-            ensure!(!out.exists(), "{} exists already", out.display());
-            Ok(())
-        };
-        free().hint("choose another directory with `--out`, or remove this one")?;
+        ensure_new(out)?;
         match self.precision {
             Precision::Int8 => train::quantize(&self.model, out, &self.card())?,
         }

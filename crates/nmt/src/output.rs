@@ -5,6 +5,19 @@ use std::{
     path::Path,
 };
 
+use anyhow::ensure;
+
+use crate::console::Hint;
+
+/// Makes sure that a directory that is to be written is not there yet: nothing is overwritten.
+pub(crate) fn ensure_new(dir: &Path) -> anyhow::Result<()> {
+    let check = || {
+        ensure!(!dir.exists(), "{} exists already", dir.display());
+        Ok(())
+    };
+    check().hint("choose another directory with `--out`, or remove this one")
+}
+
 /// Standard output, or a file under construction. Errors say which.
 #[derive(Debug)]
 pub(crate) struct Output {

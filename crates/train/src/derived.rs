@@ -19,10 +19,11 @@ use crate::{Error, Result, checkpoint::sync_dir};
 /// the search defaults of the last of them, and with `card` as its description.
 ///
 /// # Errors
-/// If `dirs` is empty, or the models differ in more than their parameters' values, or a file cannot be read or written. `out` then does not change.
+/// If `dirs` is empty, or the models differ in more than their parameters' values, or a file cannot
+/// be read or written. `out` then does not change.
 pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
     let Some(last) = dirs.last() else {
-        return Err(Error::Average { dir: out.into(), reason: "there is no model".into() });
+        return Err(Error::Derive { dir: out.into(), reason: "there is no model".into() });
     };
     let models = dirs.iter().map(|dir| Model::open(dir, &Device::Cpu));
     derive(last, out, card, || model::checkpoint::average(models))
@@ -86,7 +87,7 @@ fn put(partial: &Path, out: &Path) -> Result<()> {
 
 /// A name in the same folder.
 fn beside(path: &Path, mark: &str) -> Result<PathBuf> {
-    let name = path.file_name().ok_or_else(|| Error::Average {
+    let name = path.file_name().ok_or_else(|| Error::Derive {
         dir: path.into(),
         reason: "it is no name for a new folder".into(),
     })?;
@@ -162,6 +163,25 @@ mod tests {
         let opened = Model::open(&once, &Device::Cpu).unwrap();
         assert_eq!(opened.stored(), model::SearchPrecision::Int8);
         assert!(Tokenizers::open(&twice).is_ok() && SearchConfig::open(&twice).is_ok());
+    }
+
+    #[test]
+    fn the_mean_of_quantised_models_is_not_rounded_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = [1, 2].map(|seed| {
+            let small = dir.path().join(format!("small-{seed}"));
+            quantize(&model(dir.path(), seed, SMALL), &small, "").unwrap();
+            small
+        });
+        let out = dir.path().join("mean");
+        average(&dirs, &out, "").unwrap();
+        let [one, other] = dirs.each_ref().map(|dir| values(dir));
+        for (p, means) in values(&out).iter().enumerate() {
+            for (i, mean) in means.iter().enumerate() {
+                let sum = f64::from(one[p][i]) + f64::from(other[p][i]);
+                assert_eq!(*mean, (sum / 2.0) as f32);
+            }
+        }
     }
 
     #[test]

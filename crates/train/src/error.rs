@@ -171,10 +171,10 @@ pub enum Error {
         limit: usize,
     },
 
-    /// The mean of models cannot be formed.
-    #[error("cannot average {dir}: {reason}")]
-    Average {
-        /// The model at fault, or where the mean was to be.
+    /// A model cannot be made from others.
+    #[error("cannot make {dir} from other models: {reason}")]
+    Derive {
+        /// Where it was to be.
         dir: PathBuf,
         /// What is wrong.
         reason: String,

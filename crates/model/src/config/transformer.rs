@@ -149,6 +149,15 @@ impl Default for TransformerConfig {
 }
 
 impl TransformerConfig {
+    /// Fails if positions cannot number a sentence of `len` words.
+    pub(crate) fn check_length(&self, len: usize) -> Result<()> {
+        let most = self.max_len.get();
+        if self.positions == Positions::Learned && len > most {
+            return Err(Error::TooLong { found: len, most });
+        }
+        Ok(())
+    }
+
     /// Checks what no single key can tell.
     ///
     /// # Errors

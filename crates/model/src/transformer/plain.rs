@@ -80,7 +80,7 @@ impl Plain<'_> {
 
     /// Embedded words with their positions, `[rows, dim]`.
     fn embed(&self, stack: Stack, sentences: &Sentences) -> Result<Tensor> {
-        self.of.check_length(sentences.longest())?;
+        self.of.config.check_length(sentences.longest())?;
         let config = self.config();
         let (src, tgt, _) = tables(config.tie);
         let (table, side) = match stack {

@@ -218,15 +218,6 @@ impl Ready {
             Ok(())
         })
     }
-
-    /// Fails if positions cannot number a sentence of `len` words.
-    fn check_length(&self, len: usize) -> Result<()> {
-        let most = self.config.max_len.get();
-        if self.config.positions == Positions::Learned && len > most {
-            return Err(Error::TooLong { found: len, most });
-        }
-        Ok(())
-    }
 }
 
 impl Ready {
@@ -235,7 +226,7 @@ impl Ready {
         let src: Vec<&[u32]> = src.iter().map(Vec::as_slice).collect();
         let sentences = SourceBatch::new(&src, self.special)?.sentences;
         let longest = sentences.longest();
-        self.check_length(longest)?;
+        self.config.check_length(longest)?;
         let past = Past::new(self.decoder.len(), self.dim());
         let sources = self.encode(&sentences)?.into_iter();
         Ok(State {
@@ -251,7 +242,7 @@ impl Ready {
 
     /// Lets all rows read as many known ids.
     pub(crate) fn read(&self, state: &mut State, last: &[u32]) -> Result<()> {
-        self.check_length(state.position + 1)?;
+        self.config.check_length(state.position + 1)?;
         let State { sentences, position, places, run, weights } = state;
         sentences.iter_mut().for_each(|sentence| sentence.past.push());
         self.embed(&self.target, (last, &vec![0; last.len()]), *position..*position + 1, run);

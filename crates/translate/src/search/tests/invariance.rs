@@ -1,9 +1,9 @@
 //! Neighbours change nothing, and broken models are found out.
 
+use std::ops::Range;
+
 use model::Special;
 use proptest::prelude::*;
-
-use std::ops::Range;
 
 use super::*;
 
