@@ -211,29 +211,14 @@ pub fn softmax<T: Real>(x: &mut [T]) {
     scale(x, T::ONE / total);
 }
 
-/// How many numbers share a peak of [`log_softmax_peaks`].
+/// How many numbers share a peak of [`peaks`].
 pub const PEAK_CHUNK: usize = 64;
 
-/// Replaces scores by `log softmax(scores)`, in nats, and finds the largest result of each
-/// [`PEAK_CHUNK`] of them: NaN where there is one.
-///
-/// # Panics
-/// If there is not a peak for each chunk.
-pub fn log_softmax_peaks<T: Real>(x: &mut [T], peaks: &mut [T]) {
-    let peak = max(x);
-    let total = sum_exp_shifted(x, peak);
-    shift_and_peaks(x, -(peak + total.ln()), peaks);
-}
-
-/// The largest of each [`PEAK_CHUNK`] numbers: NaN where there is one.
-///
-/// # Panics
-/// If there is not a peak for each chunk.
-pub fn peaks<T: Real>(x: &[T], peaks: &mut [T]) {
-    assert_eq!(peaks.len(), x.len().div_ceil(PEAK_CHUNK), "a peak for each chunk");
-    for (peak, x) in peaks.iter_mut().zip(x.chunks(PEAK_CHUNK)) {
-        *peak = x.iter().fold(T::LOWEST, |peak, &x| higher(peak, x));
-    }
+/// What is to be added to scores to make them `log softmax(scores)`, in nats, given their
+/// [`peaks`]. Whoever needs few of the results need not compute them all. NaN if a score is.
+pub fn log_softmax_shift<T: Real>(x: &[T], peaks: &[T]) -> T {
+    let peak = max(peaks);
+    -(peak + sum_exp_shifted(x, peak).ln())
 }
 
 /// The larger of two numbers, or NaN if one is.
@@ -244,24 +229,22 @@ fn higher<T: Real>(peak: T, x: T) -> T {
 }
 
 vectorized! {
-    /// `xᵢ ← xᵢ + shift`, and the peaks of what comes of it.
-    fn shift_and_peaks<T: Real>(x: &mut [T], shift: T, peaks: &mut [T]) {
+    /// The largest of each [`PEAK_CHUNK`] numbers: NaN where there is one.
+    ///
+    /// # Panics
+    /// If there is not a peak for each chunk.
+    pub fn peaks<T: Real>(x: &[T], peaks: &mut [T]) {
         assert_eq!(peaks.len(), x.len().div_ceil(PEAK_CHUNK), "a peak for each chunk");
-        for (peak, x) in peaks.iter_mut().zip(x.chunks_mut(PEAK_CHUNK)) {
-            let (lanes, rest) = x.as_chunks_mut::<LANES>();
-            let mut best = [T::LOWEST; LANES];
+        for (peak, x) in peaks.iter_mut().zip(x.chunks(PEAK_CHUNK)) {
+            let (lanes, rest) = x.as_chunks::<LANES>();
+            let mut best = [x[0]; LANES];
             for x in lanes {
                 for lane in 0..LANES {
-                    x[lane] += shift;
                     best[lane] = higher(best[lane], x[lane]);
                 }
             }
-            let mut highest = best.iter().fold(T::LOWEST, |peak, &x| higher(peak, x));
-            for x in rest {
-                *x += shift;
-                highest = higher(highest, *x);
-            }
-            *peak = highest;
+            let highest = best.iter().fold(x[0], |peak, &x| higher(peak, x));
+            *peak = rest.iter().fold(highest, |peak, &x| higher(peak, x));
         }
     }
 }
@@ -316,8 +299,12 @@ mod tests {
         assert!((x[0] - 0.25).abs() < 1e-15 && (x[1] - 0.75).abs() < 1e-15, "{x:?}");
         softmax::<f64>(&mut []);
         let mut x: Vec<f64> = (1..40).map(|i| f64::from(i).ln()).collect();
-        log_softmax_peaks(&mut x, &mut [0.0]);
-        assert!((x[38] - (39f64 / 780.0).ln()).abs() < 1e-14, "{}", x[38]);
+        let mut found = [0.0];
+        peaks(&x, &mut found);
+        let log_prob = x[38] + log_softmax_shift(&x, &found);
+        assert!((log_prob - (39f64 / 780.0).ln()).abs() < 1e-14, "{log_prob}");
+        x[3] = f64::NAN;
+        assert!(log_softmax_shift(&x, &found).is_nan());
     }
 
     #[test]
@@ -325,11 +312,9 @@ mod tests {
         for n in [1, 15, 63, 64, 65, 150, 331] {
             let mut x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
             let mut found = vec![0.0; x.len().div_ceil(PEAK_CHUNK)];
-            log_softmax_peaks(&mut x, &mut found);
+            peaks(&x, &mut found);
             let largest = |x: &[f32]| x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let expected: Vec<f32> = x.chunks(PEAK_CHUNK).map(largest).collect();
-            assert_eq!(found, expected);
-            peaks(&x, &mut found);
             assert_eq!(found, expected);
             let hidden = x.len() / 2;
             x[hidden] = f32::NAN;
@@ -338,8 +323,6 @@ mod tests {
                 let hides = chunk == hidden / PEAK_CHUNK;
                 assert!(if hides { found.is_nan() } else { found == expected }, "{n}, {chunk}");
             }
-            shift_and_peaks(&mut x, 1.0, &mut found);
-            assert!(found[hidden / PEAK_CHUNK].is_nan());
         }
     }
 

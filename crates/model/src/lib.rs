@@ -89,8 +89,8 @@ pub trait EncoderDecoder {
     fn read(&self, state: &mut Self::State, last: &[u32]) -> Result<()>;
 
     /// What the model says about the next token of some of the rows, once after each
-    /// [`read`](Self::read). It takes the place of what `step` held, and its memory: log-probabilities
-    /// are many, and those of a few rows stay near the processor until they have been looked at.
+    /// [`read`](Self::read). It takes the place of what `step` held, and its memory: scores are
+    /// many, and those of a few rows stay near the processor until they have been looked at.
     ///
     /// # Errors
     /// If there are no such rows.
@@ -117,11 +117,14 @@ pub trait EncoderDecoder {
 /// What a step gives for each row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
-    /// Log-probabilities of the next token, in nats: `[rows, vocab]`, row by row.
-    pub log_probs: Vec<f32>,
-    /// The largest of each [`PEAK_CHUNK`](kernels::slices::PEAK_CHUNK) log-probabilities of a row,
-    /// NaN where there is one: `[rows, vocab / PEAK_CHUNK]`, rounded up. What is best is found
-    /// without looking at everything.
+    /// A number for every token that may come next: `[rows, vocab]`, row by row. With the shift of
+    /// its row it is the log-probability of the token, in nats.
+    pub scores: Vec<f32>,
+    /// What makes log-probabilities of the scores of a row: `[rows]`.
+    pub shifts: Vec<f32>,
+    /// The largest of each [`PEAK_CHUNK`](kernels::slices::PEAK_CHUNK) scores of a row, NaN where
+    /// there is one: `[rows, vocab / PEAK_CHUNK]`, rounded up. What is best is found without
+    /// looking at everything.
     pub peaks: Vec<f32>,
     /// Attention over the source, the last entry for its EOS: `[src_len + 1]` for each row.
     /// Empty for a model without attention.
@@ -129,13 +132,22 @@ pub struct Step {
 }
 
 impl Step {
-    /// Fills `peaks` as `log_probs`, of a vocabulary of this size, demand.
-    pub fn find_peaks(&mut self, vocab: usize) {
-        let chunks = vocab.div_ceil(slices::PEAK_CHUNK);
-        self.peaks.resize(self.log_probs.len().checked_div(vocab).unwrap_or(0) * chunks, 0.0);
-        let rows = self.log_probs.chunks_exact(vocab.max(1));
-        rows.zip(self.peaks.chunks_exact_mut(chunks.max(1)))
+    /// A step of these log-probabilities `[rows, vocab]`.
+    ///
+    /// # Panics
+    /// If `vocab` is zero.
+    pub fn of_log_probs(log_probs: Vec<f32>, vocab: usize, weights: Vec<Vec<f32>>) -> Self {
+        let (rows, chunks) = (log_probs.len() / vocab, vocab.div_ceil(slices::PEAK_CHUNK));
+        let mut peaks = vec![0.0; rows * chunks];
+        (log_probs.chunks_exact(vocab).zip(peaks.chunks_exact_mut(chunks)))
             .for_each(|(row, peaks)| slices::peaks(row, peaks));
+        Self { scores: log_probs, shifts: vec![0.0; rows], peaks, weights }
+    }
+
+    /// The log-probabilities of a row, in nats: `[vocab]`.
+    pub fn log_probs(&self, row: usize, vocab: usize) -> impl Iterator<Item = f32> {
+        let shift = self.shifts[row];
+        self.scores[row * vocab..][..vocab].iter().map(move |score| score + shift)
     }
 }
 

@@ -54,15 +54,21 @@ impl Linear {
         self.product(x, room, out);
     }
 
-    /// The log-probabilities of the words of a vocabulary, of which this layer computes the
-    /// logits, with their peaks.
-    pub(crate) fn log_softmax(&self, x: &[f32], room: &mut Activations, step: &mut Step) {
+    /// The scores of the words of a vocabulary, of which this layer computes the logits, with
+    /// their peaks and what makes log-probabilities of them.
+    pub(crate) fn predict(&self, x: &[f32], room: &mut Activations, step: &mut Step) {
         let output = self.sizes().1;
         let chunks = output.div_ceil(slices::PEAK_CHUNK);
-        self.forward(x, room, &mut step.log_probs);
-        step.peaks.resize(step.log_probs.len() / output * chunks, 0.0);
-        (step.log_probs.par_chunks_mut(output).zip(step.peaks.par_chunks_mut(chunks)))
-            .for_each(|(row, peaks)| slices::log_softmax_peaks(row, peaks));
+        let Step { scores, shifts, peaks, .. } = step;
+        self.forward(x, room, scores);
+        let rows = scores.len() / output;
+        peaks.resize(rows * chunks, 0.0);
+        shifts.resize(rows, 0.0);
+        let rows = scores.par_chunks(output).zip(peaks.par_chunks_mut(chunks)).zip(shifts);
+        rows.for_each(|((scores, peaks), shift)| {
+            slices::peaks(scores, peaks);
+            *shift = slices::log_softmax_shift(scores, peaks);
+        });
     }
 
     fn product(&self, x: &[f32], room: &mut Activations, out: &mut [f32]) {

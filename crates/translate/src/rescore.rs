@@ -93,7 +93,7 @@ fn record(
     token: u32,
     vocab: usize,
 ) -> Result<()> {
-    let found = step.log_probs[row * vocab + token as usize];
+    let found = step.scores[row * vocab + token as usize] + step.shifts[row];
     if !found.is_finite() {
         return Err(Error::NotANumber { token, found });
     }

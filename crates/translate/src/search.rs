@@ -28,7 +28,7 @@ pub use text::number::{NonNegative, Positive, Share};
 
 use beam::Beam;
 use greedy::Greedy;
-use kernels::slices::PEAK_CHUNK;
+use kernels::slices::{self, PEAK_CHUNK};
 use model::{EncoderDecoder, Step};
 use rules::Rules;
 use sample::Sample;
@@ -73,22 +73,23 @@ trait Sentence {
 
 /// What the model says about the next token of the hypotheses of one sentence.
 struct Rows<'a> {
-    log_probs: &'a mut [f32], // [rows, vocab]
-    peaks: &'a [f32],         // [rows, chunks]
+    scores: &'a mut [f32], // [rows, vocab]
+    shifts: &'a [f32],     // [rows]
+    peaks: &'a mut [f32],  // [rows, chunks]
     weights: &'a mut [Vec<f32>],
     vocab: usize,
 }
 
-/// Rows whose log-probabilities are computed, and looked at, together: enough to keep a product
+/// Rows whose scores are computed, and looked at, together: enough to keep a product
 /// busy, few enough to stay near the processor. Whole sentences, so there may be some more.
 pub(crate) const TOGETHER: usize = 32;
 
 /// What the model says about the next token of one hypothesis.
 struct Row<'a> {
-    /// `[vocab]`. Those that are impossible may have been forbidden since `peaks` were found.
-    log_probs: &'a mut [f32],
-    /// The largest of each chunk, or more: see [`Step::peaks`].
-    peaks: &'a [f32],
+    scores: &'a mut [f32], // [vocab]
+    shift: f32,
+    /// The largest score of each chunk, of those tokens that are not forbidden.
+    peaks: &'a mut [f32],
 }
 
 /// How many peaks a row has.
@@ -96,13 +97,44 @@ fn chunks(vocab: usize) -> usize {
     vocab.div_ceil(PEAK_CHUNK)
 }
 
+impl Row<'_> {
+    /// Gives probability zero to a token, if there is such a token. The other probabilities stay.
+    fn forbid(&mut self, token: u32) {
+        let Some(score) = self.scores.get_mut(token as usize) else { return };
+        let before = std::mem::replace(score, f32::NEG_INFINITY);
+        let chunk = token as usize / PEAK_CHUNK;
+        if before == self.peaks[chunk] {
+            let scores = self.scores.chunks(PEAK_CHUNK).nth(chunk).unwrap_or_default();
+            slices::peaks(scores, &mut self.peaks[chunk..=chunk]);
+        }
+    }
+
+    /// The log-probabilities of all tokens, in nats.
+    fn log_probs(&self) -> impl Iterator<Item = f32> {
+        self.scores.iter().map(|score| score + self.shift)
+    }
+
+    /// The largest log-probability of each chunk.
+    fn peaks(&self) -> impl Iterator<Item = f32> {
+        self.peaks.iter().map(|peak| peak + self.shift)
+    }
+
+    /// The tokens of a chunk, with their log-probabilities.
+    fn chunk(&self, chunk: usize) -> impl Iterator<Item = (u32, f32)> {
+        let first = chunk * PEAK_CHUNK;
+        let scores = &self.scores[first..self.scores.len().min(first + PEAK_CHUNK)];
+        (first as u32..).zip(scores.iter().map(|score| score + self.shift))
+    }
+}
+
 impl Rows<'_> {
     /// What the model says about one hypothesis.
     fn row(&mut self, idx: usize) -> Row<'_> {
         let chunks = chunks(self.vocab);
         Row {
-            log_probs: &mut self.log_probs[idx * self.vocab..][..self.vocab],
-            peaks: &self.peaks[idx * chunks..][..chunks],
+            scores: &mut self.scores[idx * self.vocab..][..self.vocab],
+            shift: self.shifts[idx],
+            peaks: &mut self.peaks[idx * chunks..][..chunks],
         }
     }
 
@@ -199,15 +231,18 @@ fn advance<S: Sentence>(
     vocab: usize,
     next: &mut Next,
 ) -> Result<()> {
-    let (mut log_probs, mut weights) = (&mut step.log_probs[..], &mut step.weights[..]);
-    let mut peaks = &step.peaks[..];
+    let Step { scores, shifts, peaks, weights } = step;
+    let (mut scores, mut shifts) = (&mut scores[..], &shifts[..]);
+    let (mut peaks, mut weights) = (&mut peaks[..], &mut weights[..]);
     for (_, sentence) in live {
         let n_rows = sentence.rows();
-        let (own_log_probs, others) = log_probs.split_at_mut(n_rows * vocab);
-        let (own_weights, other_weights) = weights.split_at_mut(n_rows);
-        let (own_peaks, other_peaks) = peaks.split_at(n_rows * chunks(vocab));
-        (log_probs, peaks, weights) = (others, other_peaks, other_weights);
-        let rows = Rows { log_probs: own_log_probs, peaks: own_peaks, weights: own_weights, vocab };
+        let rows = Rows {
+            scores: scores.split_off_mut(..n_rows * vocab).unwrap_or_default(),
+            shifts: shifts.split_off(..n_rows).unwrap_or_default(),
+            peaks: peaks.split_off_mut(..n_rows * chunks(vocab)).unwrap_or_default(),
+            weights: weights.split_off_mut(..n_rows).unwrap_or_default(),
+            vocab,
+        };
         sentence.advance(rows, next)?;
         next.first += n_rows;
     }
@@ -217,8 +252,9 @@ fn advance<S: Sentence>(
 /// Holds a model to its word about the size of a step.
 pub(crate) fn check(step: &Step, rows: usize, vocab: usize) -> Result<()> {
     for (what, found, expected) in [
-        ("log-probabilities", step.log_probs.len(), rows * vocab),
-        ("peaks of log-probabilities", step.peaks.len(), rows * chunks(vocab)),
+        ("scores", step.scores.len(), rows * vocab),
+        ("shifts of scores", step.shifts.len(), rows),
+        ("peaks of scores", step.peaks.len(), rows * chunks(vocab)),
         ("rows of attention weights", step.weights.len(), rows),
     ] {
         if found != expected {

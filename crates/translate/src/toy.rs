@@ -96,12 +96,10 @@ impl EncoderDecoder for Toy {
     }
 
     fn predict(&self, state: &mut Vec<Row>, rows: Range<usize>, step: &mut Step) -> Result<()> {
-        *step = Step::default();
-        for row in &state[rows] {
-            step.log_probs.extend(self.log_probs(&row.src, &row.prefix));
-            step.weights.push(self.weights(&row.src, &row.prefix));
-        }
-        step.find_peaks(self.vocab);
+        let rows = &state[rows];
+        let log_probs = rows.iter().flat_map(|row| self.log_probs(&row.src, &row.prefix));
+        let weights = rows.iter().map(|row| self.weights(&row.src, &row.prefix));
+        *step = Step::of_log_probs(log_probs.collect(), self.vocab, weights.collect());
         Ok(())
     }
 

@@ -225,7 +225,7 @@ impl Ready {
     pub(crate) fn predict(&self, state: &mut State, rows: Range<usize>, step: &mut Step) {
         let dim = self.shape.dim;
         let out = &state.out[rows.start * dim..rows.end * dim];
-        self.output.log_softmax(out, &mut state.room, step);
+        self.output.predict(out, &mut state.room, step);
         step.weights.clear();
         step.weights.extend(state.weights[rows].iter_mut().map(std::mem::take));
     }

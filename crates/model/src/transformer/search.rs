@@ -259,7 +259,7 @@ impl Ready {
     /// What follows some of the rows, which there are.
     pub(crate) fn predict(&self, state: &mut State, rows: Range<usize>, step: &mut Step) {
         let (dim, Run { x, work, .. }) = (self.dim(), &mut state.run);
-        self.output.log_softmax(&x[rows.start * dim..rows.end * dim], &mut work.room, step);
+        self.output.predict(&x[rows.start * dim..rows.end * dim], &mut work.room, step);
         step.weights.clear();
         step.weights.extend(state.weights[rows].iter_mut().map(std::mem::take));
     }

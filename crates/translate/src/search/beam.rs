@@ -85,15 +85,19 @@ impl Beam {
         self.top.reset(self.beam.saturating_add(self.live.len()));
         let mut ids = Vec::new();
         for (parent, live) in self.live.iter().enumerate() {
-            let row = rows.row(parent);
-            self.rules.forbid_specials(row.log_probs, self.len);
+            let mut row = rows.row(parent);
+            self.rules.forbid_specials(&mut row, self.len);
             if self.rules.looks_back() {
                 ids.clear();
                 ids.extend(self.tree.tokens(live.last));
                 ids.reverse();
-                self.rules.forbid_repeats(row.log_probs, &ids);
+                self.rules.forbid_repeats(&mut row, &ids);
             }
-            self.top.scan(parent, live.log_prob, &row)?;
+            self.top.foresee(live.log_prob, &row);
+        }
+        self.top.settle();
+        for (parent, live) in self.live.iter().enumerate() {
+            self.top.scan(parent, live.log_prob, &rows.row(parent))?;
         }
         Ok(())
     }

@@ -25,8 +25,8 @@ impl Sentence for Greedy {
     }
 
     fn advance(&mut self, mut rows: Rows<'_>, next: &mut Next) -> Result<()> {
-        let row = rows.row(0);
-        self.path.restrict(row.log_probs, &self.rules);
+        let mut row = rows.row(0);
+        self.path.restrict(&mut row, &self.rules);
         let choice = most_likely(&row)?;
         let path = std::mem::take(&mut self.path);
         match path.follow(choice, rows.take_weights(0), &self.rules) {

@@ -1,6 +1,6 @@
 //! Hypotheses: finished ones as they are returned, growing ones as paths or as a tree.
 
-use super::{LengthPenalty, repetition::Cycle, rules::Rules};
+use super::{LengthPenalty, Row, repetition::Cycle, rules::Rules};
 
 /// A translation as ids, with what the model thought while it was made.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub(super) struct Path {
 
 impl Path {
     /// Gives probability zero to every token that `rules` forbid as the next one.
-    pub(super) fn restrict(&self, row: &mut [f32], rules: &Rules) {
+    pub(super) fn restrict(&self, row: &mut Row<'_>, rules: &Rules) {
         rules.forbid_specials(row, self.ids.len());
         rules.forbid_repeats(row, &self.ids);
     }

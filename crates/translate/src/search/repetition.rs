@@ -39,19 +39,11 @@ pub(super) fn most_copies(ids: &[u32]) -> usize {
     most
 }
 
-/// Gives probability zero to every token that would repeat a sequence of `n` tokens of `ids`.
-pub(super) fn forbid_repeats(row: &mut [f32], ids: &[u32], n: usize) {
-    if n == 0 || ids.len() < n {
-        return;
-    }
-    let recent = &ids[ids.len() - (n - 1)..];
-    for ngram in ids.windows(n) {
-        if ngram[..n - 1] == *recent
-            && let Some(log_prob) = row.get_mut(ngram[n - 1] as usize)
-        {
-            *log_prob = f32::NEG_INFINITY;
-        }
-    }
+/// Every token that would repeat a sequence of `n` tokens of `ids` if it came next.
+pub(super) fn repeating(ids: &[u32], n: usize) -> impl Iterator<Item = u32> {
+    let recent = n.checked_sub(1).and_then(|n| ids.len().checked_sub(n)).map(|from| &ids[from..]);
+    let ngrams = ids.windows(n.max(1)).map(|ngram| ngram.split_at(ngram.len() - 1));
+    ngrams.filter(move |(before, _)| Some(*before) == recent).map(|(_, last)| last[0])
 }
 
 #[cfg(test)]
@@ -73,18 +65,15 @@ mod tests {
 
     #[test]
     fn a_sequence_seen_before_is_forbidden() {
-        let forbidden = |ids: &[u32], n| {
-            let mut row = [0.0; 5];
-            forbid_repeats(&mut row, ids, n);
-            (0..5).filter(|&i| row[i] != 0.0).collect::<Vec<_>>()
-        };
+        let forbidden = |ids: &[u32], n| repeating(ids, n).collect::<Vec<_>>();
         assert_eq!(forbidden(&[1, 2, 3, 1], 2), [2]);
         assert_eq!(forbidden(&[1, 2, 1, 3, 1], 2), [2, 3]);
-        assert_eq!(forbidden(&[1, 2, 3, 1], 3), [] as [usize; 0]);
+        assert_eq!(forbidden(&[1, 2, 3, 1], 3), [] as [u32; 0]);
         assert_eq!(forbidden(&[1, 4], 1), [1, 4]);
         assert_eq!(forbidden(&[1, 1], 2), [1]);
-        assert_eq!(forbidden(&[1, 1], 3), [] as [usize; 0]);
-        assert_eq!(forbidden(&[1, 2], 0), [] as [usize; 0]);
-        assert_eq!(forbidden(&[], 1), [] as [usize; 0]);
+        assert_eq!(forbidden(&[1, 2], 5), [] as [u32; 0]);
+        assert_eq!(forbidden(&[1, 1], 3), [] as [u32; 0]);
+        assert_eq!(forbidden(&[1, 2], 0), [] as [u32; 0]);
+        assert_eq!(forbidden(&[], 1), [] as [u32; 0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use model::Special;
 
-use super::{LengthPenalty, SearchConfig, repetition};
+use super::{LengthPenalty, Row, SearchConfig, repetition};
 
 /// The settings of a search, worked out for one source sentence.
 #[derive(Clone, Debug)]
@@ -46,21 +46,16 @@ impl Rules {
     /// Gives probability zero to what is never produced: padding, begin of sentence and unknown
     /// token, and the end of a sentence of `len` tokens that is still too short. The other
     /// log-probabilities stay as they are.
-    pub(super) fn forbid_specials(&self, row: &mut [f32], len: usize) {
+    pub(super) fn forbid_specials(&self, row: &mut Row<'_>, len: usize) {
         let Special { pad, unk, bos, eos } = self.special;
-        let mut forbid = |id: u32| {
-            if let Some(log_prob) = row.get_mut(id as usize) {
-                *log_prob = f32::NEG_INFINITY;
-            }
-        };
-        [pad, unk, bos].into_iter().for_each(&mut forbid);
+        [pad, unk, bos].into_iter().for_each(|id| row.forbid(id));
         if len < self.min_len {
-            forbid(eos);
+            row.forbid(eos);
         }
     }
 
     /// Gives probability zero to tokens that would repeat an n-gram of `ids`.
-    pub(super) fn forbid_repeats(&self, row: &mut [f32], ids: &[u32]) {
-        repetition::forbid_repeats(row, ids, self.no_repeat_ngram);
+    pub(super) fn forbid_repeats(&self, row: &mut Row<'_>, ids: &[u32]) {
+        repetition::repeating(ids, self.no_repeat_ngram).for_each(|id| row.forbid(id));
     }
 }

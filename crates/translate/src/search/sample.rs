@@ -65,8 +65,8 @@ impl Sentence for Sample {
         let shared = (self.position == 0).then(|| rows.take_weights(0));
         for (idx, (number, path)) in std::mem::take(&mut self.live).into_iter().enumerate() {
             let row_idx = if shared.is_some() { 0 } else { idx };
-            let row = rows.row(row_idx);
-            path.restrict(row.log_probs, &self.rules);
+            let mut row = rows.row(row_idx);
+            path.restrict(&mut row, &self.rules);
             let uniform = uniform(self.random.at(number).block(self.position));
             let choice = draw(&row, &self.how, uniform, &mut self.top)?;
             let weights = shared.clone().unwrap_or_else(|| rows.take_weights(row_idx));
@@ -100,19 +100,18 @@ fn uniform(words: [u32; 4]) -> f64 {
 /// The token at which `uniform` falls, and its log-probability; none if all are impossible.
 fn draw(row: &Row<'_>, how: &Sampling, uniform: f64, top: &mut Top) -> Result<Option<(u32, f32)>> {
     let Some((best, peak)) = most_likely(row)? else { return Ok(None) };
-    let log_probs = &*row.log_probs;
     let weight = |log_prob: f32| (f64::from(log_prob - peak) / how.temperature.get()).exp();
     let share = how.top_p.get();
     if how.top_k.is_none() && share == 1.0 {
-        let total: f64 = log_probs.iter().copied().map(weight).sum();
-        let all = log_probs.iter().enumerate().map(|(id, &log_prob)| (id as u32, log_prob));
-        return Ok(pick(all, weight, uniform * total).or(Some((best, peak))));
+        let total: f64 = row.log_probs().map(weight).sum();
+        return Ok(pick((0..).zip(row.log_probs()), weight, uniform * total).or(Some((best, peak))));
     }
 
-    let limit = how.top_k.map_or(log_probs.len(), |k| k.get().min(log_probs.len()));
+    let vocab = row.scores.len();
+    let limit = how.top_k.map_or(vocab, |k| k.get().min(vocab));
     let mut keep = if how.top_k.is_some() { limit } else { NUCLEUS.min(limit) };
     let total_of_row: f64 =
-        if how.top_k.is_some() { 0.0 } else { log_probs.iter().copied().map(weight).sum() };
+        if how.top_k.is_some() { 0.0 } else { row.log_probs().map(weight).sum() };
     loop {
         top.reset(keep);
         top.scan(0, 0.0, row)?;

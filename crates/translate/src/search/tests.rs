@@ -23,9 +23,29 @@ fn config(beam: usize, n_best: usize, max_len: usize) -> SearchConfig {
 
 /// What `f` makes of a row with these log-probabilities.
 pub(super) fn with_row<R>(log_probs: &[f32], f: impl FnOnce(&Row<'_>) -> R) -> R {
-    let mut step = Step { log_probs: log_probs.to_vec(), ..Step::default() };
-    step.find_peaks(log_probs.len());
-    f(&Row { log_probs: &mut step.log_probs, peaks: &step.peaks })
+    let mut step = Step::of_log_probs(log_probs.to_vec(), log_probs.len(), Vec::new());
+    f(&Row { scores: &mut step.scores, shift: step.shifts[0], peaks: &mut step.peaks })
+}
+
+#[test]
+fn what_is_forbidden_is_no_peak() {
+    let log_probs: Vec<f32> = (0..150).map(|i| -((i * 37 % 150) as f32)).collect();
+    let mut expected = log_probs.clone();
+    let mut step = Step::of_log_probs(log_probs, 150, Vec::new());
+    let mut row = Row { scores: &mut step.scores, shift: -1.0, peaks: &mut step.peaks };
+    for token in [149, 0, 77, 150, 0, 64, 65, 140] {
+        row.forbid(token);
+        if let Some(log_prob) = expected.get_mut(token as usize) {
+            *log_prob = f32::NEG_INFINITY;
+        }
+        let largest = |x: &[f32]| x.iter().copied().fold(f32::NEG_INFINITY, f32::max) - 1.0;
+        assert!(row.peaks().eq(expected.chunks(PEAK_CHUNK).map(largest)), "{token}");
+        assert!(row.log_probs().eq(expected.iter().map(|x| x - 1.0)), "{token}");
+    }
+    let all: Vec<u32> = (0..3).flat_map(|c| row.chunk(c)).map(|(token, _)| token).collect();
+    assert_eq!(all, (0..150).collect::<Vec<_>>());
+    (0..64).for_each(|token| row.forbid(token));
+    assert_eq!(row.peaks().next(), Some(f32::NEG_INFINITY));
 }
 
 fn penalties() -> [LengthPenalty; 4] {

@@ -34,9 +34,12 @@ impl Candidate {
 ///
 /// Candidates that may be among the best are gathered; when there are twice too many, the worse
 /// half goes, and the worst that stays becomes the threshold below which nothing is looked at.
+/// Whoever shows the peaks of all rows first has a threshold from the start.
 #[derive(Debug, Default)]
 pub(super) struct Top {
     gathered: Vec<Candidate>,
+    /// Totals of candidates that will be shown: the best of each chunk.
+    foreseen: Vec<f64>,
     keep: usize,
     threshold: f64,
 }
@@ -45,8 +48,24 @@ impl Top {
     /// Forgets everything and keeps `keep` candidates from now on.
     pub(super) fn reset(&mut self, keep: usize) {
         self.gathered.clear();
+        self.foreseen.clear();
         self.keep = keep;
         self.threshold = f64::NEG_INFINITY;
+    }
+
+    /// Looks at the peaks of a row that will be scanned.
+    pub(super) fn foresee(&mut self, base: f64, row: &Row<'_>) {
+        let possible = row.peaks().filter(|&peak| peak > f32::NEG_INFINITY); // a NaN is not
+        self.foreseen.extend(possible.map(|peak| base + f64::from(peak.min(0.0))));
+    }
+
+    /// Ends looking ahead. Each peak is a candidate of its own: what is worse than `keep` of them
+    /// is not among the best.
+    pub(super) fn settle(&mut self) {
+        if (1..=self.foreseen.len()).contains(&self.keep) {
+            let by_total = |a: &f64, b: &f64| b.total_cmp(a);
+            self.threshold = *self.foreseen.select_nth_unstable_by(self.keep - 1, by_total).1;
+        }
     }
 
     /// Looks at every token of one row; `base` is the log-probability of its hypothesis.
@@ -55,13 +74,11 @@ impl Top {
     /// [`Error::NotANumber`] if the row holds a NaN.
     pub(super) fn scan(&mut self, parent: usize, base: f64, row: &Row<'_>) -> Result<()> {
         let mut cutoff = self.cutoff(base);
-        let chunks = row.log_probs.chunks(PEAK_CHUNK).zip(row.peaks);
-        for (chunk_idx, (chunk, &peak)) in chunks.enumerate() {
+        for (chunk, peak) in row.peaks().enumerate() {
             if peak < cutoff {
                 continue; // a NaN is not
             }
-            for (idx, &log_prob) in chunk.iter().enumerate() {
-                let token = (chunk_idx * PEAK_CHUNK + idx) as u32;
+            for (token, log_prob) in row.chunk(chunk) {
                 if log_prob.is_nan() {
                     return Err(Error::NotANumber { token, found: log_prob });
                 }
@@ -111,13 +128,11 @@ impl Top {
 /// [`Error::NotANumber`] if the row holds a NaN.
 pub(super) fn most_likely(row: &Row<'_>) -> Result<Option<(u32, f32)>> {
     let mut best = (0, f32::NEG_INFINITY);
-    let chunks = row.log_probs.chunks(PEAK_CHUNK).zip(row.peaks);
-    for (chunk_idx, (chunk, &peak)) in chunks.enumerate() {
+    for (chunk, peak) in row.peaks().enumerate() {
         if peak <= best.1 {
             continue; // a NaN is not
         }
-        for (idx, &log_prob) in chunk.iter().enumerate() {
-            let token = (chunk_idx * PEAK_CHUNK + idx) as u32;
+        for (token, log_prob) in row.chunk(chunk) {
             if log_prob.is_nan() {
                 return Err(Error::NotANumber { token, found: log_prob });
             }
@@ -157,11 +172,8 @@ mod tests {
     proptest! {
         #[test]
         fn one_pass_finds_what_sorting_everything_finds(rows in rows(), keep in 1usize..40) {
-            let mut top = Top::default();
-            top.reset(keep);
             let mut all = Vec::new();
             for (parent, (base, row)) in rows.iter().enumerate() {
-                with_row(row, |row| top.scan(parent, *base, row)).unwrap();
                 for (token, &log_prob) in row.iter().enumerate() {
                     if log_prob > f32::NEG_INFINITY {
                         let total = base + f64::from(log_prob);
@@ -171,7 +183,18 @@ mod tests {
             }
             all.sort_by(Candidate::order);
             all.truncate(keep);
-            prop_assert_eq!(top.best(), &all[..]);
+            for looks_ahead in [false, true] {
+                let mut top = Top::default();
+                top.reset(keep);
+                if looks_ahead {
+                    rows.iter().for_each(|(base, row)| with_row(row, |row| top.foresee(*base, row)));
+                    top.settle();
+                }
+                for (parent, (base, row)) in rows.iter().enumerate() {
+                    with_row(row, |row| top.scan(parent, *base, row)).unwrap();
+                }
+                prop_assert_eq!(top.best(), &all[..]);
+            }
         }
 
         #[test]
