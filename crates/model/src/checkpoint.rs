@@ -1,18 +1,23 @@
 //! The model directory: `config.json` and `model.safetensors`, as the Hub's folders have them.
 
+mod weights;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, Var};
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::parameters::Parameters;
+pub(crate) use self::weights::Matrix;
+use self::weights::WeightFile;
+use crate::parameters::{Parameters, Spec};
+use crate::source::Source;
 use crate::{
-    Error, Model, ModelConfig, Precision, Result, SearchPrecision, Special, Vocabs, compact, specs,
+    Error, Model, ModelConfig, Precision, Ready, Result, SearchPrecision, Special, Vocabs, compact,
+    specs,
 };
 
 /// The newest format of a model directory this build writes. `CHANGELOG.md` says what each one
@@ -92,26 +97,111 @@ pub(crate) fn save(model: &Model, dir: &Path) -> Result<()> {
     write(&dir.join(CONFIG), text.as_bytes())
 }
 
-pub(crate) fn open(dir: &Path, device: &Device) -> Result<Model> {
-    let file = read_config(dir)?;
-    let path = dir.join(WEIGHTS);
-    if !path.is_file() {
-        return Err(Error::Incomplete { dir: dir.into(), missing: WEIGHTS });
+/// A model directory that has been looked through: its parameters are known, and still in their
+/// file.
+#[derive(Debug)]
+pub struct ModelDir {
+    file: File,
+    specs: Vec<Spec>,
+    weights: WeightFile,
+}
+
+impl ModelDir {
+    /// Reads the configuration and checks that the weights are what was written, of the right
+    /// shapes.
+    ///
+    /// # Errors
+    /// If a file is missing, foreign, damaged or of another shape than the configuration says.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let file = read_config(dir)?;
+        let path = dir.join(WEIGHTS);
+        if !path.is_file() {
+            return Err(Error::Incomplete { dir: dir.into(), missing: WEIGHTS });
+        }
+        let specs = specs(&file.model, &file.vocab)?;
+        let weights = WeightFile::open(path, &file.weights_sha256, &specs, file.precision)?;
+        Ok(Self { file, specs, weights })
     }
-    let bytes = read(&path)?;
-    let found = hex(&Sha256::digest(&bytes));
-    if found != file.weights_sha256 {
-        return Err(Error::Damaged { path, found, expected: file.weights_sha256 });
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.file.model
     }
-    let parameters = parameters(&path, &bytes, &file, device)?;
-    let special = Special {
-        pad: file.pad_token_id,
-        unk: file.unk_token_id,
-        bos: file.bos_token_id,
-        eos: file.eos_token_id,
-    };
-    let (precision, stored) = (Precision::default(), file.precision);
-    Ok(Model { config: file.model, precision, stored, vocabs: file.vocab, special, parameters })
+
+    /// The vocabularies it was made for.
+    pub fn vocabs(&self) -> &Vocabs {
+        &self.file.vocab
+    }
+
+    /// The precision that its weights are stored in.
+    pub fn stored(&self) -> SearchPrecision {
+        self.file.precision
+    }
+
+    /// The ids with a meaning of their own.
+    pub fn special(&self) -> Special {
+        Special {
+            pad: self.file.pad_token_id,
+            unk: self.file.unk_token_id,
+            bos: self.file.bos_token_id,
+            eos: self.file.eos_token_id,
+        }
+    }
+
+    /// Number of parameters, each number of a matrix counted.
+    pub fn count(&self) -> usize {
+        self.specs.iter().map(|spec| spec.shape.iter().product::<usize>()).sum()
+    }
+
+    /// The whole model.
+    ///
+    /// # Errors
+    /// If a file can no longer be read, or the device runs out of memory.
+    pub fn load(self, device: &Device) -> Result<Model> {
+        let mut vars = BTreeMap::new();
+        for Spec { name, .. } in &self.specs {
+            let tensor = self.weights.tensor(name, device)?;
+            vars.insert(name.clone(), Var::from_tensor(&tensor)?);
+        }
+        Ok(Model {
+            precision: Precision::default(),
+            stored: self.stored(),
+            special: self.special(),
+            parameters: Parameters::from_vars(vars),
+            config: self.file.model,
+            vocabs: self.file.vocab,
+        })
+    }
+
+    /// Makes the model ready to search, without ever holding all of it as it is stored.
+    ///
+    /// # Errors
+    /// If a file can no longer be read, or its parameters are not `f32`.
+    pub fn ready(self, precision: SearchPrecision) -> Result<Ready> {
+        match &self.file.model {
+            // Recurrent encoders compute with tensors.
+            ModelConfig::Rnn(_) => self.load(&Device::Cpu)?.ready_in(precision),
+            ModelConfig::Transformer(config) => {
+                let rest = (self.file.vocab.clone(), self.special());
+                Ready::transformer(config, rest, Source::File(&self), precision)
+            }
+        }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.weights.has(name)
+    }
+
+    pub(crate) fn numbers(&self, name: &str) -> Result<Vec<f32>> {
+        self.weights.numbers(name)
+    }
+
+    pub(crate) fn matrix(&self, name: &str) -> Result<([usize; 2], Matrix)> {
+        let &[output, input] = self.weights.shape(name)? else {
+            return Err(Error::Config(format!("{name} is no matrix")));
+        };
+        Ok(([output, input], self.weights.matrix(name)?))
+    }
 }
 
 fn read_config(dir: &Path) -> Result<File> {
@@ -134,39 +224,6 @@ fn read_config(dir: &Path) -> Result<File> {
         return Err(Error::TooNew { path, found });
     }
     serde_json::from_slice(&bytes).map_err(|e| foreign(e.to_string()))
-}
-
-/// Checks names and shapes against the configuration.
-fn parameters(path: &Path, bytes: &[u8], file: &File, device: &Device) -> Result<Parameters> {
-    let tensors = SafeTensors::deserialize(bytes)
-        .map_err(|source| Error::Safetensors { path: path.into(), source })?;
-    let specs = specs(&file.model, &file.vocab)?;
-    let mut vars = BTreeMap::new();
-    for spec in specs {
-        let name = spec.name.clone();
-        let Ok(view) = tensors.tensor(&name) else {
-            return Err(Error::MissingParameter { path: path.into(), name });
-        };
-        if view.shape() != spec.shape {
-            let (expected, found) = (spec.shape.clone(), view.shape().to_vec());
-            return Err(Error::ShapeMismatch { path: path.into(), name, expected, found });
-        }
-        let tensor = if file.precision == SearchPrecision::Int8 && compact::is_rounded(&spec) {
-            compact::load(path, &tensors, &name, device)?
-        } else {
-            candle_core::safetensors::Load::load(&view, device)?
-        };
-        vars.insert(name, Var::from_tensor(&tensor)?);
-    }
-    let known = |name: &str| {
-        let scaled = name.strip_suffix(compact::SCALE);
-        vars.contains_key(name)
-            || scaled.is_some_and(|name| !is_plain(&file.precision) && vars.contains_key(name))
-    };
-    if let Some(name) = tensors.names().into_iter().find(|name| !known(name)) {
-        return Err(Error::UnknownParameter { path: path.into(), name: name.to_string() });
-    }
-    Ok(Parameters::from_vars(vars))
 }
 
 /// The mean of the parameters of several models with the same configuration, added in `f64` in

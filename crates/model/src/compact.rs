@@ -6,25 +6,20 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use kernels::quantized::Weights;
 use kernels::storage;
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{Dtype, View};
 
-use crate::parameters::{Parameters, Spec};
-use crate::{Error, Result};
+use crate::Result;
+use crate::parameters::Parameters;
 
 /// What the name of a matrix's scales ends in.
 pub(crate) const SCALE: &str = "_scale";
 
 /// Whether a parameter is a matrix of a product or a table of words.
-pub(crate) fn is_rounded(spec: &Spec) -> bool {
-    is_matrix(&spec.name, &spec.shape)
-}
-
-fn is_matrix(name: &str, shape: &[usize]) -> bool {
+pub(crate) fn is_matrix(name: &str, shape: &[usize]) -> bool {
     shape.len() == 2 && !name.ends_with(".positions.weight")
 }
 
@@ -33,7 +28,7 @@ pub(crate) fn rounded(parameters: &Parameters) -> Result<Parameters> {
     let mut vars = BTreeMap::new();
     for (name, var) in parameters.iter() {
         let tensor = match is_matrix(name, var.dims()) {
-            true => numbers(&quantized(var)?, var.device())?,
+            true => Tensor::from_vec(numbers(&quantized(var)?), var.dims(), var.device())?,
             false => var.as_tensor().copy()?,
         };
         vars.insert(name.to_owned(), Var::from_tensor(&tensor)?);
@@ -46,12 +41,12 @@ fn quantized(var: &Var) -> Result<Weights> {
     Ok(Weights::quantize(&storage::to_vec::<f32>(var)?, output, input))
 }
 
-/// The numbers that weights stand for.
-fn numbers(weights: &Weights, device: &Device) -> Result<Tensor> {
+/// The numbers that weights stand for, row by row.
+pub(crate) fn numbers(weights: &Weights) -> Vec<f32> {
     let (output, input) = (weights.output(), weights.input());
     let mut numbers = vec![0.0; output * input];
     numbers.chunks_exact_mut(input).enumerate().for_each(|(i, row)| weights.row(i, row));
-    Ok(Tensor::from_vec(numbers, (output, input), device)?)
+    numbers
 }
 
 /// A tensor as it is written.
@@ -104,32 +99,4 @@ pub(crate) fn tensors(parameters: &Parameters) -> Result<Vec<(String, Stored)>> 
         tensors.push((format!("{name}{SCALE}"), scales));
     }
     Ok(tensors)
-}
-
-/// Reads a matrix, whose shape has been checked.
-pub(crate) fn load(
-    path: &Path,
-    tensors: &SafeTensors<'_>,
-    name: &str,
-    device: &Device,
-) -> Result<Tensor> {
-    let find = |name: String, dtype: Dtype| {
-        let Ok(view) = tensors.tensor(&name) else {
-            return Err(Error::MissingParameter { path: path.into(), name });
-        };
-        if view.dtype() != dtype {
-            let reason = format!("{name} is of type {:?}, expected {dtype:?}", view.dtype());
-            return Err(Error::Foreign { path: path.into(), reason });
-        }
-        Ok(view)
-    };
-    let values = find(name.to_owned(), Dtype::I8)?;
-    let scales = find(format!("{name}{SCALE}"), Dtype::F32)?;
-    let input = values.shape()[1];
-    let bytes = values.data().iter().map(|&byte| i8::from_le_bytes([byte])).collect();
-    let scales = scales.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-    let weights = Weights::from_parts(bytes, scales.collect(), input).map_err(|error| {
-        Error::Foreign { path: path.into(), reason: format!("{name}: {error}") }
-    })?;
-    numbers(&weights, device)
 }

@@ -15,6 +15,7 @@ mod parameters;
 mod plain;
 mod ready;
 mod rnn;
+mod source;
 mod transformer;
 
 use std::ops::Range;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attn::{AttentionConfig, Edge, Kind, Score, Sigma};
 pub use batch::{Batch, Sentences, SourceBatch};
+pub use checkpoint::ModelDir;
 pub use config::{
     Activation, Bridge, Cell, DropRate, ModelConfig, Norm, NormPlace, Positions, RnnConfig, Tie,
     TransformerConfig,
@@ -280,7 +282,7 @@ impl Model {
     /// # Errors
     /// If a file is missing, foreign, damaged or of another shape than the configuration says.
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
-        checkpoint::open(dir, device)
+        ModelDir::open(dir)?.load(device)
     }
 
     /// Writes `model.safetensors` and `config.json` into an existing directory, each whole or not
@@ -379,8 +381,8 @@ impl Model {
     pub fn ready_in(&self, precision: SearchPrecision) -> Result<Ready> {
         let model = self.to_device(&Device::Cpu)?;
         match precision {
-            SearchPrecision::Int8 => Ready::new(&model.quantized()?, precision),
-            SearchPrecision::F32 | SearchPrecision::Bf16 => Ready::new(&model, precision),
+            SearchPrecision::Int8 => Ready::of(&model.quantized()?, precision),
+            SearchPrecision::F32 | SearchPrecision::Bf16 => Ready::of(&model, precision),
         }
     }
 

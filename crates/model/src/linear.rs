@@ -1,13 +1,13 @@
 //! Linear layers made ready for search: weights packed once, in the order and the precision in
 //! which products read them.
 
-use candle_core::Tensor;
-use kernels::matmul::{Matrix, MatrixMut, Packed, matmul_packed_biased};
-use kernels::quantized::{self, Activations, Finish, Weights};
-use kernels::{Mixed, slices, storage};
+use kernels::matmul::{self, MatrixMut, Packed, matmul_packed_biased};
+use kernels::quantized::{self, Activations, Finish};
+use kernels::{Mixed, slices};
 use rayon::prelude::*;
 
-use crate::{Result, SearchPrecision, Step};
+use crate::checkpoint::Matrix;
+use crate::{SearchPrecision, Step};
 
 /// A packed linear layer.
 #[derive(Debug)]
@@ -19,22 +19,27 @@ pub(crate) enum Linear {
 
 impl Linear {
     /// Of a weight `[output, input]` and a bias `[output]`.
-    pub(crate) fn new(weight: &Tensor, bias: &Tensor, precision: SearchPrecision) -> Result<Self> {
-        let (output, input) = weight.dims2()?;
-        let (weight, bias) = (storage::to_vec::<f32>(weight)?, storage::to_vec(bias)?);
-        Ok(match precision {
+    pub(crate) fn new(
+        [output, input]: [usize; 2],
+        weight: Matrix,
+        bias: Vec<f32>,
+        precision: SearchPrecision,
+    ) -> Self {
+        match precision {
             SearchPrecision::F32 => {
-                Self::F32(Packed::new(Matrix::new(&weight, output, input).t()), bias)
+                let weight = weight.numbers();
+                Self::F32(Packed::new(matmul::Matrix::new(&weight, output, input).t()), bias)
             }
             SearchPrecision::Bf16 => {
+                let weight = weight.numbers();
                 let weight = Mixed::slice(&weight);
-                Self::Bf16(Packed::new(Matrix::new(weight, output, input).t()), bias)
+                Self::Bf16(Packed::new(matmul::Matrix::new(weight, output, input).t()), bias)
             }
             SearchPrecision::Int8 => {
-                let weights = Weights::quantize(&weight, output, input);
+                let weights = weight.rounded([output, input]);
                 Self::Int8(quantized::Packed::new(&weights, Some(&bias)))
             }
-        })
+        }
     }
 
     /// Sizes of input and output.
@@ -77,10 +82,10 @@ impl Linear {
         match self {
             Self::F32(weight, bias) => {
                 let c = MatrixMut::new(out, rows, output);
-                matmul_packed_biased(Matrix::new(x, rows, input), weight, bias, c);
+                matmul_packed_biased(matmul::Matrix::new(x, rows, input), weight, bias, c);
             }
             Self::Bf16(weight, bias) => {
-                let x = Matrix::new(Mixed::slice(x), rows, input);
+                let x = matmul::Matrix::new(Mixed::slice(x), rows, input);
                 let c = MatrixMut::new(Mixed::slice_mut(out), rows, output);
                 matmul_packed_biased(x, weight, Mixed::slice(bias), c);
             }

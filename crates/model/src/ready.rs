@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::{
-    EncoderDecoder, Error, Model, ModelConfig, Result, SearchPrecision, Special, Step, Vocabs, rnn,
-    transformer,
-};
-
+use crate::source::Source;
 use crate::transformer::Attended;
+use crate::{
+    EncoderDecoder, Error, Model, ModelConfig, Result, SearchPrecision, Special, Step,
+    TransformerConfig, Vocabs, rnn, transformer,
+};
 
 /// A model made ready to search: its weights packed, once for all sentences.
 #[derive(Debug)]
@@ -37,18 +37,42 @@ enum FamilyState {
     Transformer(transformer::State),
 }
 
+impl Family {
+    fn transformer(
+        config: &TransformerConfig,
+        source: Source<'_>,
+        special: Special,
+        precision: SearchPrecision,
+    ) -> Result<Self> {
+        let ready = transformer::Ready::new(config, source, special, precision)?;
+        Ok(Self::Transformer(Box::new(ready)))
+    }
+}
+
 impl Ready {
-    pub(crate) fn new(model: &Model, precision: SearchPrecision) -> Result<Self> {
+    pub(crate) fn of(model: &Model, precision: SearchPrecision) -> Result<Self> {
         let Model { parameters, special, .. } = model;
         let family = match &model.config {
             ModelConfig::Rnn(config) => {
                 Family::Rnn(Box::new(rnn::Ready::new(config, parameters, *special, precision)?))
             }
-            ModelConfig::Transformer(config) => Family::Transformer(Box::new(
-                transformer::Ready::new(config, parameters, *special, precision)?,
-            )),
+            ModelConfig::Transformer(config) => {
+                let source = Source::Memory(parameters);
+                Family::transformer(config, source, *special, precision)?
+            }
         };
-        Ok(Self { vocabs: model.vocabs.clone(), special: model.special, family })
+        Ok(Self { vocabs: model.vocabs.clone(), special: *special, family })
+    }
+
+    /// Of a model whose parameters need not be in memory.
+    pub(crate) fn transformer(
+        config: &TransformerConfig,
+        (vocabs, special): (Vocabs, Special),
+        source: Source<'_>,
+        precision: SearchPrecision,
+    ) -> Result<Self> {
+        let family = Family::transformer(config, source, special, precision)?;
+        Ok(Self { vocabs, special, family })
     }
 
     /// Reads alignments from this attention instead of [`Attended::default`].

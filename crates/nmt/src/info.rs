@@ -70,7 +70,7 @@ impl Info {
         let context = || format!("cannot load a model from {}", dir.display());
         let model = Model::open(dir, &Device::Cpu).with_context(context)?;
         let tokenizers = Tokenizers::open(dir).with_context(context)?;
-        check_tokenizers(&model, &tokenizers).with_context(context)?;
+        check_tokenizers(model.vocabs(), &tokenizers).with_context(context)?;
         let search = SearchConfig::open(dir).with_context(context)?;
         let n_parameters = model.parameters().count();
         if self.json {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use model::{Attended, Model, Ready, SearchPrecision};
+use model::{Attended, ModelDir, Ready, SearchPrecision};
 use text::Tokenizers;
 use translate::{SearchConfig, Translator, translator::check_tokenizers};
 
@@ -28,18 +28,19 @@ pub(crate) fn translator(
     session: &Session<'_>,
 ) -> anyhow::Result<Translator<Ready>> {
     let load = || {
-        let model = Model::open(dir, &session.device)?;
+        let model = ModelDir::open(dir)?;
         let tokenizers = Tokenizers::open(dir)?;
-        check_tokenizers(&model, &tokenizers)?;
-        let mut ready = model.ready_in(asked.precision.unwrap_or(model.stored()))?;
+        check_tokenizers(model.vocabs(), &tokenizers)?;
+        let (precision, n_parameters) = (asked.precision.unwrap_or(model.stored()), model.count());
+        let mut ready = model.ready(precision)?;
         ready.attend(asked.attended)?;
         let translator = Translator::new(ready, tokenizers, SearchConfig::open(dir)?)?;
-        anyhow::Ok((model, translator))
+        anyhow::Ok((n_parameters, translator))
     };
-    let (model, translator) = load()
+    let (n_parameters, translator) = load()
         .with_context(|| format!("cannot load a model from {}", dir.display()))
         .hint("`nmt info DIR` says what a directory holds")?;
-    let parameters = count(model.parameters().count());
+    let parameters = count(n_parameters);
     let told = format!("{} · {parameters} parameters · {}", dir.display(), session.machine());
     session.console.note("model", told);
     Ok(translator)

@@ -93,7 +93,7 @@ impl Quickstart {
             ),
         );
         let model = self.train(session, &run)?;
-        let translator = Translator::<Ready>::open(&model, &session.device)?;
+        let translator = Translator::<Ready>::open(&model)?;
         score(&translator, &split)?;
         let shown = translate(&translator, &split)?;
         self.draw(console, &shown)?;

@@ -9,7 +9,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::Device;
 use serde::Deserialize;
 use translate::{Alignment, Translation, Translator};
 
@@ -74,7 +73,7 @@ fn assert_same(found: &Translation, expected: &Translation) {
 
 #[test]
 fn a_model_of_format_1_translates_as_it_did() {
-    let translator = Translator::open(&folder().join("model"), &Device::Cpu).unwrap();
+    let translator = Translator::open(&folder().join("model")).unwrap();
     let expected: Vec<Translated> = records("translations.jsonl");
     let lines: Vec<String> = expected.iter().map(|line| line.src.clone()).collect();
     let found = translator.translate(&lines).unwrap();
@@ -91,7 +90,7 @@ fn a_model_of_format_1_translates_as_it_did() {
 
 #[test]
 fn a_model_of_format_1_scores_and_aligns_as_it_did() {
-    let translator = Translator::open(&folder().join("model"), &Device::Cpu).unwrap();
+    let translator = Translator::open(&folder().join("model")).unwrap();
     let expected: Vec<Given> = records("given.jsonl");
     let pairs: Vec<(String, String)> =
         expected.iter().map(|pair| (pair.src.clone(), pair.tgt.text.clone())).collect();

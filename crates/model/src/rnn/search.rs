@@ -81,6 +81,7 @@ impl Ready {
         let owned = names.iter().map(|n| values(n)).collect::<candle_core::Result<Vec<_>>>()?;
         let slices = ParameterSlices::new(&shape, &mut owned.iter().map(Vec::as_slice));
         let (_, embedding, output) = tables(config.tie);
+        let source = crate::source::Source::Memory(parameters);
         Ok(Self {
             weights: StepWeights::new(&shape, &slices, true),
             biases: slices.layers.iter().map(|l| l.bias.to_vec()).collect(),
@@ -88,7 +89,7 @@ impl Ready {
             score: slices.vectors.score.to_vec(),
             position: slices.vectors.position.to_vec(),
             embedding: values(embedding)?,
-            output: Linear::new(parameters.get(output), parameters.get("output.bias"), precision)?,
+            output: source.linear(output, "output.bias", precision)?,
             config: config.clone(),
             parameters: parameters.clone(),
             special,

@@ -12,17 +12,16 @@ use std::sync::Arc;
 
 use attn::multi_head::{self, Heads, Hypotheses, Past, Rows, RowsMut, Seen, rotary};
 use kernels::embedding::Lookup;
-use kernels::storage;
 
-use self::encoder::Source;
+use self::encoder::Encoded;
 use self::run::Run;
 use self::weights::{DecoderLayer, EncoderLayer, Norm, Reader};
 use super::scale;
 use crate::batch::SourceBatch;
 use crate::config::{NormPlace, Positions, TransformerConfig};
 use crate::linear::Linear;
-use crate::parameters::Parameters;
 use crate::rnn::tables;
+use crate::source::Source;
 use crate::{Error, Result, SearchPrecision, Special, Step};
 
 /// Which of a decoder's attentions over the source alignments are read from.
@@ -75,7 +74,7 @@ pub(crate) struct State {
 /// The hypotheses of a sentence.
 #[derive(Clone, Debug)]
 struct Sentence {
-    source: Arc<Source>,
+    source: Arc<Encoded>,
     past: Past<f32>,
 }
 
@@ -91,7 +90,7 @@ impl Sentence {
 
     /// What they see in layer `l` of the source; `places` are `0, 1, …`.
     fn given<'a>(&'a self, l: usize, places: &'a [u32]) -> Hypotheses<'a, f32> {
-        let Source { words, len } = &*self.source;
+        let Encoded { words, len } = &*self.source;
         Hypotheses { words: words.layer(l), seen: Seen::Same(self.rows(), &places[..*len]) }
     }
 }
@@ -105,24 +104,22 @@ impl Embedding {
 impl Ready {
     pub(crate) fn new(
         config: &TransformerConfig,
-        parameters: &Parameters,
+        source: Source<'_>,
         special: Special,
         precision: SearchPrecision,
     ) -> Result<Self> {
-        let read = Reader { config, parameters, precision };
+        let read = Reader { config, source, precision };
         let (src, tgt, output) = tables(config.tie);
-        let values = |name: &str| -> Result<Arc<[f32]>> {
-            Ok(storage::to_vec(parameters.get(name))?.into())
-        };
         let embedding = |stack: &str, table: Arc<[f32]>| -> Result<Embedding> {
-            let learned = parameters.find(&format!("{stack}.positions.weight"));
-            let positions = learned.map(|table| storage::to_vec(table)).transpose()?;
+            let learned = format!("{stack}.positions.weight");
+            let positions = source.has(&learned).then(|| source.numbers(&learned)).transpose()?;
             let close = match config.norm_place {
                 NormPlace::Before => Some(read.norm(&format!("{stack}.norm"))?),
                 NormPlace::After => None,
             };
             Ok(Embedding { table, positions: positions.unwrap_or_default(), close })
         };
+        let values = |name: &str| source.table(name, precision);
         let table = values(tgt)?;
         let (encoder, decoder) = (config.encoder_layers.get(), config.decoder_layers.get());
         Ok(Self {
@@ -131,7 +128,7 @@ impl Ready {
             encoder: (0..encoder).map(|l| read.encoder_layer(l)).collect::<Result<_>>()?,
             target: embedding("decoder", table)?,
             decoder: (0..decoder).map(|l| read.decoder_layer(l)).collect::<Result<_>>()?,
-            output: Linear::new(parameters.get(output), parameters.get("output.bias"), precision)?,
+            output: source.linear(output, "output.bias", precision)?,
             config: config.clone(),
             special,
         })

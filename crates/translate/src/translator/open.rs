@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::Device;
-use model::{Model, Ready};
+use model::{Model, ModelDir, Ready, Vocabs};
 use text::{Tokenizer, Tokenizers};
 
 use super::Translator;
@@ -15,9 +14,11 @@ impl Translator<Ready> {
     /// # Errors
     /// If a file is missing or damaged, or [`Error::ForeignTokenizer`] if the tokenizers are
     /// those of another model.
-    pub fn open(dir: &Path, device: &Device) -> Result<Self> {
-        let model = Model::open(dir, device)?;
-        Self::of(&model, Tokenizers::open(dir)?, SearchConfig::open(dir)?)
+    pub fn open(dir: &Path) -> Result<Self> {
+        let (model, tokenizers) = (ModelDir::open(dir)?, Tokenizers::open(dir)?);
+        check_tokenizers(model.vocabs(), &tokenizers)?;
+        let stored = model.stored();
+        Self::new(model.ready(stored)?, tokenizers, SearchConfig::open(dir)?)
     }
 
     /// Makes a model ready to translate, as it is now.
@@ -26,17 +27,16 @@ impl Translator<Ready> {
     /// [`Error::ForeignTokenizer`] if the tokenizers are those of another model, or if the model
     /// cannot be searched.
     pub fn of(model: &Model, tokenizers: Tokenizers, config: SearchConfig) -> Result<Self> {
-        check_tokenizers(model, &tokenizers)?;
+        check_tokenizers(model.vocabs(), &tokenizers)?;
         Self::new(model.ready()?, tokenizers, config)
     }
 }
 
-/// Makes sure that a model was made for these tokenizers.
+/// Makes sure that the vocabularies of a model are those of these tokenizers.
 ///
 /// # Errors
 /// [`Error::ForeignTokenizer`] if they are those of another model.
-pub fn check_tokenizers(model: &Model, tokenizers: &Tokenizers) -> Result<()> {
-    let vocabs = model.vocabs();
+pub fn check_tokenizers(vocabs: &Vocabs, tokenizers: &Tokenizers) -> Result<()> {
     check("source", &tokenizers.src, vocabs.src, &vocabs.src_fingerprint)?;
     check("target", &tokenizers.tgt, vocabs.tgt, &vocabs.tgt_fingerprint)
 }
@@ -60,7 +60,8 @@ fn check(side: &'static str, tokenizer: &Tokenizer, vocab: usize, fingerprint: &
 mod tests {
     use std::num::NonZeroUsize;
 
-    use model::{ModelConfig, RnnConfig, Special, Vocabs};
+    use candle_core::Device;
+    use model::{ModelConfig, RnnConfig, Special};
     use text::{TokenizerConfig, vocab};
 
     use super::*;
@@ -109,7 +110,7 @@ mod tests {
         tokenizers.save(dir.path()).unwrap();
         config.save(dir.path()).unwrap();
 
-        let opened = Translator::open(dir.path(), &Device::Cpu).unwrap();
+        let opened = Translator::open(dir.path()).unwrap();
         assert_eq!(opened.config, config);
         let expected = Translator::of(&model, tokenizers, config).unwrap();
         let (found, expected) = (opened.translate(&lines()), expected.translate(&lines()));
@@ -152,7 +153,7 @@ mod tests {
         let vocabs = vocabs(&Tokenizers::one(tokenizer("the cat sat on the mat")));
         model(vocabs).save(dir.path()).unwrap();
         Tokenizers::one(tokenizer("xyz xyz and so on")).save(dir.path()).unwrap();
-        let error = Translator::open(dir.path(), &Device::Cpu).unwrap_err().to_string();
+        let error = Translator::open(dir.path()).unwrap_err().to_string();
         assert!(error.contains("the tokenizer is of another model: its source"), "{error}");
     }
 
@@ -173,10 +174,10 @@ mod tests {
     #[test]
     fn a_directory_without_a_tokenizer_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Translator::open(dir.path(), &Device::Cpu).is_err());
+        assert!(Translator::open(dir.path()).is_err());
         let tokenizers = Tokenizers::one(tokenizer("the cat"));
         model(vocabs(&tokenizers)).save(dir.path()).unwrap();
-        let error = Translator::open(dir.path(), &Device::Cpu).unwrap_err().to_string();
+        let error = Translator::open(dir.path()).unwrap_err().to_string();
         assert!(error.contains("tokenizer.json"), "{error}");
     }
 }

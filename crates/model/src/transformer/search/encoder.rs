@@ -15,14 +15,14 @@ use crate::config::Positions;
 
 /// An encoded sentence: keys and values for each layer of the decoder.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct Encoded {
     pub(super) words: Words<f32>,
     pub(super) len: usize,
 }
 
 impl Ready {
     /// Encodes sentences, given with their ends.
-    pub(super) fn encode(&self, src: &Sentences) -> Result<Vec<Source>> {
+    pub(super) fn encode(&self, src: &Sentences) -> Result<Vec<Encoded>> {
         let mut run = Run::default();
         let places = positions::places(&src.offsets);
         self.embed(&self.source, (&src.ids, &places), 0..src.longest(), &mut run);
@@ -74,14 +74,14 @@ impl Ready {
         states: &[f32],
         offsets: &[usize],
         room: &mut Activations,
-    ) -> Result<Vec<Source>> {
+    ) -> Result<Vec<Encoded>> {
         let dim = self.dim();
         let lens = offsets.windows(2).map(|ends| ends[1] - ends[0]);
-        let mut sources: Vec<Source> = lens
+        let mut sources: Vec<Encoded> = lens
             .map(|len| {
                 let mut words = Words::new(self.decoder.len(), dim);
                 words.reserve(len);
-                Source { words, len }
+                Encoded { words, len }
             })
             .collect();
         let mut both = Vec::new();

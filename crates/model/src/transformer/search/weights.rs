@@ -1,10 +1,10 @@
 //! The packed weights of a network, layer by layer.
 
-use kernels::{norm, storage};
+use kernels::norm;
 
 use crate::config::TransformerConfig;
 use crate::linear::Linear;
-use crate::parameters::Parameters;
+use crate::source::Source;
 use crate::{Result, SearchPrecision};
 
 /// A norm's parameters.
@@ -68,20 +68,20 @@ pub(super) struct DecoderLayer {
 /// Packs parameters.
 pub(super) struct Reader<'a> {
     pub(super) config: &'a TransformerConfig,
-    pub(super) parameters: &'a Parameters,
+    pub(super) source: Source<'a>,
     pub(super) precision: SearchPrecision,
 }
 
 impl Reader<'_> {
     fn linear(&self, prefix: &str) -> Result<Linear> {
-        let get = |part: &str| self.parameters.get(&format!("{prefix}.{part}"));
-        Linear::new(get("weight"), get("bias"), self.precision)
+        let name = |part: &str| format!("{prefix}.{part}");
+        self.source.linear(&name("weight"), &name("bias"), self.precision)
     }
 
     pub(super) fn norm(&self, prefix: &str) -> Result<Norm> {
-        let weight = storage::to_vec(self.parameters.get(&format!("{prefix}.weight")))?;
-        let bias = self.parameters.find(&format!("{prefix}.bias"));
-        let bias = bias.map(|bias| storage::to_vec(bias)).transpose()?;
+        let weight = self.source.numbers(&format!("{prefix}.weight"))?;
+        let bias = format!("{prefix}.bias");
+        let bias = self.source.has(&bias).then(|| self.source.numbers(&bias)).transpose()?;
         Ok(Norm { kind: self.config.norm.into(), weight, bias })
     }
 
