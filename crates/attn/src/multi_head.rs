@@ -29,6 +29,7 @@
 
 mod grads;
 mod head;
+mod kept;
 mod layout;
 mod product;
 pub mod reference;
@@ -45,6 +46,7 @@ use kernels::Real;
 use kernels::dropout::Mask;
 
 pub use self::grads::Grads;
+pub use self::kept::{Bf16, Kept};
 pub use self::search::{Hypotheses, Seen, step};
 pub use self::words::{Layer, Past, Words};
 use self::{

@@ -4,7 +4,9 @@
 mod heads;
 
 use attn::multi_head::rotary::{Direction, rotate};
-use attn::multi_head::{Heads, Hypotheses, Past, Rows, RowsMut, Seen, Visible, Words, step};
+use attn::multi_head::{
+    Bf16, Heads, Hypotheses, Kept, Past, Rows, RowsMut, Seen, Visible, Words, step,
+};
 use heads::{Batch, Result, Results, numbers};
 use kernels::dropout::Mask;
 use kernels::{Purpose, Random};
@@ -108,7 +110,7 @@ fn a_step_over_the_past_has_the_bits_of_training() -> Result<()> {
         batch.visible = visible;
         let (out, _) = batch.forward();
         let weights = batch.weights(0, Heads::Each);
-        let mut past = Past::new(1, DIM);
+        let mut past: Past<f32> = Past::new(1, DIM);
         for t in 0..83 {
             past.push();
             let (key, value) = word(&batch, t);
@@ -142,7 +144,7 @@ fn hypotheses_that_branch_and_end_have_the_bits_of_one_that_never_did() -> Resul
             batch
         })
         .collect();
-    let mut past = Past::new(1, DIM);
+    let mut past: Past<f32> = Past::new(1, DIM);
     let mut read: Vec<Vec<usize>> = vec![Vec::new()]; // whose words each hypothesis has read
     for t in 0..LEN {
         past.push();
@@ -211,6 +213,34 @@ fn hypotheses_that_share_a_sentence_have_the_bits_of_training() -> Result<()> {
     let mut silent = vec![f32::NAN; out.len()];
     assert!(step(HEADS, HEAD_DIM, batch.q(), &hypotheses, &mut silent, None)?.is_empty());
     assert!(silent == out);
+    Ok(())
+}
+
+#[test]
+fn what_is_kept_in_half_the_space_counts_as_rounded() -> Result<()> {
+    for len in [1, 16, 43] {
+        let batch: Batch<f32> = Batch::new(HEADS, HEAD_DIM, &[(1, len)]);
+        let memory = batch.memory.iter().map(|&x| Bf16::keep(x).number()).collect();
+        let rounded = Batch { memory, ..batch.clone() };
+        let (mut past, mut kept) = (Past::<Bf16>::new(1, DIM), Words::<Bf16>::new(1, DIM));
+        kept.reserve(len);
+        kept.fill(0, batch.k(), batch.v(), len)?;
+        for t in 0..len {
+            past.push();
+            let (key, value) = word(&batch, t);
+            past.write(0, 0, key, value);
+        }
+        let places: Vec<u32> = (0..len as u32).collect();
+        for hypotheses in [
+            Hypotheses { words: past.layer(0), seen: Seen::Last(past.paths(), None) },
+            Hypotheses { words: kept.layer(0), seen: Seen::Same(1, &places) },
+        ] {
+            let mut out = vec![f32::NAN; DIM];
+            step(HEADS, HEAD_DIM, batch.q(), &[hypotheses], &mut out, None)?;
+            assert_eq!(out, rounded.forward().0, "{len}");
+            assert_ne!(out, batch.forward().0, "{len}");
+        }
+    }
     Ok(())
 }
 

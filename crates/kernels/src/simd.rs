@@ -79,23 +79,31 @@ macro_rules! vectorized {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$t:ident: Real>(
         $($arg:ident: $ty:ty),* $(,)?
     ) $(-> $ret:ty)? $body:block) => {
+        $crate::vectorized! {
+            $(#[$meta])*
+            $vis fn $name<$t: $crate::Real>($($arg: $ty),*) $(-> $ret)? $body
+        }
+    };
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$t:ident: $bound:path>(
+        $($arg:ident: $ty:ty),* $(,)?
+    ) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        $vis fn $name<$t: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name<$t: $bound>($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn body<$t: $crate::Real>($($arg: $ty),*) $(-> $ret)? $body
+            fn body<$t: $bound>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
-                fn avx512<$t: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
+                fn avx512<$t: $bound>($($arg: $ty),*) $(-> $ret)? {
                     body($($arg),*)
                 }
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
-                fn avx2<$t: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
+                fn avx2<$t: $bound>($($arg: $ty),*) $(-> $ret)? {
                     body($($arg),*)
                 }
                 match $crate::simd::level() {

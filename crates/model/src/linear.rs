@@ -1,6 +1,7 @@
 //! Linear layers made ready for search: weights packed once, in the order and the precision in
 //! which products read them.
 
+use kernels::activation::{self, Activation};
 use kernels::matmul::{self, MatrixMut, Packed, matmul_packed_biased};
 use kernels::quantized::{self, Activations, Finish};
 use kernels::{Mixed, slices};
@@ -8,6 +9,13 @@ use rayon::prelude::*;
 
 use crate::checkpoint::Matrix;
 use crate::{SearchPrecision, Step};
+
+/// Memory that products work in. It is kept from one to the next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Room {
+    activations: Activations,
+    result: Vec<f32>,
+}
 
 /// A packed linear layer.
 #[derive(Debug)]
@@ -51,17 +59,28 @@ impl Linear {
         }
     }
 
-    /// `x` `[rows, input]` → `[rows, output]`, which takes the place of what `out` held. `room`
-    /// is memory to work in.
-    pub(crate) fn forward(&self, x: &[f32], room: &mut Activations, out: &mut Vec<f32>) {
+    /// `x` `[rows, input]` → `[rows, output]`, which takes the place of what `out` held.
+    pub(crate) fn forward(&self, x: &[f32], room: &mut Room, out: &mut Vec<f32>) {
         let (input, output) = self.sizes();
         out.resize(x.len() / input * output, 0.0);
-        self.product(x, room, out);
+        self.product(x, room, out, Finish::Replace);
+    }
+
+    /// [`Self::forward`], of which negative numbers become zero: ReLU.
+    pub(crate) fn forward_relu(&self, x: &[f32], room: &mut Room, out: &mut Vec<f32>) {
+        let (input, output) = self.sizes();
+        out.resize(x.len() / input * output, 0.0);
+        self.product(x, room, out, Finish::Relu);
+    }
+
+    /// Adds what [`Self::forward`] gives to `out`: a residual connection.
+    pub(crate) fn add(&self, x: &[f32], room: &mut Room, out: &mut [f32]) {
+        self.product(x, room, out, Finish::Add);
     }
 
     /// The scores of the words of a vocabulary, of which this layer computes the logits, with
     /// their peaks and what makes log-probabilities of them.
-    pub(crate) fn predict(&self, x: &[f32], room: &mut Activations, step: &mut Step) {
+    pub(crate) fn predict(&self, x: &[f32], room: &mut Room, step: &mut Step) {
         let output = self.sizes().1;
         let chunks = output.div_ceil(slices::PEAK_CHUNK);
         let Step { scores, shifts, peaks, .. } = step;
@@ -76,23 +95,39 @@ impl Linear {
         });
     }
 
-    fn product(&self, x: &[f32], room: &mut Activations, out: &mut [f32]) {
+    fn product(&self, x: &[f32], room: &mut Room, out: &mut [f32], finish: Finish) {
         let (input, output) = self.sizes();
         let rows = x.len() / input;
         match self {
-            Self::F32(weight, bias) => {
+            Self::F32(weight, bias) => finished(finish, room, out, |out| {
                 let c = MatrixMut::new(out, rows, output);
                 matmul_packed_biased(matmul::Matrix::new(x, rows, input), weight, bias, c);
-            }
-            Self::Bf16(weight, bias) => {
+            }),
+            Self::Bf16(weight, bias) => finished(finish, room, out, |out| {
                 let x = matmul::Matrix::new(Mixed::slice(x), rows, input);
                 let c = MatrixMut::new(Mixed::slice_mut(out), rows, output);
                 matmul_packed_biased(x, weight, Mixed::slice(bias), c);
-            }
+            }),
             Self::Int8(layer) => {
-                room.quantize(x, input);
-                layer.product(room, out, Finish::Replace);
+                room.activations.quantize(x, input);
+                layer.product(&room.activations, out, finish);
             }
+        }
+    }
+}
+
+/// Does with a product that only replaces what `finish` says.
+fn finished(finish: Finish, room: &mut Room, out: &mut [f32], product: impl FnOnce(&mut [f32])) {
+    match finish {
+        Finish::Replace => product(out),
+        Finish::Relu => {
+            product(out);
+            activation::forward_in_place(Activation::Relu, out);
+        }
+        Finish::Add => {
+            room.result.resize(out.len(), 0.0);
+            product(&mut room.result);
+            slices::add(out, &room.result);
         }
     }
 }

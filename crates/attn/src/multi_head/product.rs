@@ -10,6 +10,7 @@ use kernels::matmul::Target;
 use kernels::simd::{Level, level};
 use kernels::{Real, vectorized};
 
+use super::kept::Kept;
 use super::{Block, Rows, RowsMut};
 
 /// Numbers that are computed side by side; rows of scores are padded to a multiple of it.
@@ -48,14 +49,16 @@ vectorized! {
 vectorized! {
     /// Writes `n` rows of `dim` numbers as columns: `[dim, n]`, rows of `out` padded with zeros to
     /// a multiple of [`LANES`].
-    pub(super) fn transpose<T: Real>(rows: Rows<'_, T>, n: usize, dim: usize, out: RowsMut<'_, T>) {
+    pub(super) fn transpose<K: Kept>(
+        rows: Rows<'_, K::Number>, n: usize, dim: usize, out: RowsMut<'_, K>,
+    ) {
         const SIDE: usize = 8;
         let whole = n / SIDE * SIDE;
         for j in (0..whole).step_by(SIDE) {
             let base = &rows.data[j * rows.stride..];
             let [a, b, c, d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map(|side| side * rows.stride);
             for col in 0..dim {
-                let at = |start: usize| base[start + col];
+                let at = |start: usize| K::keep(base[start + col]);
                 let square = [at(a), at(b), at(c), at(d), at(e), at(f), at(g), at(h)];
                 let start = col * out.stride + j;
                 out.data[start..start + SIDE].copy_from_slice(&square);
@@ -63,7 +66,8 @@ vectorized! {
         }
         for j in whole..n.next_multiple_of(LANES) {
             for col in 0..dim {
-                out.data[col * out.stride + j] = if j < n { rows.row(j)[col] } else { T::ZERO };
+                let number = if j < n { rows.row(j)[col] } else { K::Number::ZERO };
+                out.data[col * out.stride + j] = K::keep(number);
             }
         }
     }

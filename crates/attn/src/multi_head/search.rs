@@ -4,6 +4,7 @@
 use kernels::Real;
 
 use super::head::{Block, Head, Scratch, room, width};
+use super::kept::Kept;
 use super::product::LANES;
 use super::row::{Weights, block_scores, mix_values};
 use super::share::{each, take};
@@ -14,9 +15,9 @@ use crate::{Error, Result};
 
 /// Consecutive query rows, and what each of them sees.
 #[derive(Clone, Copy, Debug)]
-pub struct Hypotheses<'a, T> {
+pub struct Hypotheses<'a, K> {
     /// Where keys and values are.
-    pub words: Layer<'a, T>,
+    pub words: Layer<'a, K>,
     /// The places of the words, in order.
     pub seen: Seen<'a>,
 }
@@ -56,18 +57,19 @@ impl<'a> Seen<'a> {
 /// nothing if it asks for none.
 ///
 /// A row that sees the words at some positions of a sentence gets the bits of a row of
-/// [`MultiHead::forward`](super::MultiHead::forward) that sees the same.
+/// [`MultiHead::forward`](super::MultiHead::forward) that sees the same, or would see it with keys
+/// and values as they are kept.
 ///
 /// # Errors
 /// If sizes do not fit together or there is no such place.
-pub fn step<T: Real>(
+pub fn step<K: Kept>(
     heads: usize,
     head_dim: usize,
-    queries: Rows<T>,
-    hypotheses: &[Hypotheses<T>],
-    out: &mut [T],
+    queries: Rows<K::Number>,
+    hypotheses: &[Hypotheses<K>],
+    out: &mut [K::Number],
     weights: Option<Heads>,
-) -> Result<Vec<Vec<T>>> {
+) -> Result<Vec<Vec<K::Number>>> {
     let dim = heads * head_dim;
     check_heads(heads, head_dim)?;
     weights.map_or(Ok(()), |which| which.check(heads))?;
@@ -87,8 +89,8 @@ pub fn step<T: Real>(
     }
 
     let sets = weights.map_or(0, |which| which.count(heads));
-    let mut wanted: Vec<Vec<T>> = match weights {
-        Some(_) => all().map(|(_, places)| vec![T::ZERO; sets * places.len()]).collect(),
+    let mut wanted: Vec<Vec<K::Number>> = match weights {
+        Some(_) => all().map(|(_, places)| vec![K::Number::ZERO; sets * places.len()]).collect(),
         None => Vec::new(),
     };
     let (mut outs, mut rest, mut first) = (out, &mut wanted[..], 0);
@@ -106,36 +108,33 @@ pub fn step<T: Real>(
 }
 
 /// The words of a group, and the places of each of its rows.
-fn rows<'a, T>(
-    group: &Hypotheses<'a, T>,
-) -> impl Iterator<Item = (Layer<'a, T>, &'a [u32])> + use<'a, T>
-where
-    T: Copy,
-{
+fn rows<'a, K: Copy>(
+    group: &Hypotheses<'a, K>,
+) -> impl Iterator<Item = (Layer<'a, K>, &'a [u32])> + use<'a, K> {
     let Hypotheses { words, seen } = *group;
     (0..seen.rows()).map(move |row| (words, seen.row(row)))
 }
 
 /// What a thread does at once.
-struct Job<'a, T> {
+struct Job<'a, K: Kept> {
     heads: usize,
     head_dim: usize,
-    group: &'a Hypotheses<'a, T>,
-    queries: Rows<'a, T>,
+    group: &'a Hypotheses<'a, K>,
+    queries: Rows<'a, K::Number>,
 }
 
-impl<T: Real> Job<'_, T> {
+impl<K: Kept> Job<'_, K> {
     fn run(
         &self,
-        scratch: &mut Scratch<T>,
-        out: &mut [T],
-        mut wanted: Option<(Heads, &mut [Vec<T>])>,
+        scratch: &mut Scratch<K::Number>,
+        out: &mut [K::Number],
+        mut wanted: Option<(Heads, &mut [Vec<K::Number>])>,
     ) {
         let dim = self.heads * self.head_dim;
         let rows = rows(self.group).zip(out.chunks_exact_mut(dim)).enumerate();
         for (row, ((words, places), out)) in rows {
             if places.is_empty() {
-                out.fill(T::ZERO);
+                out.fill(K::Number::ZERO);
                 continue;
             }
             let query = &self.queries.row(row)[..dim];
@@ -153,22 +152,22 @@ impl<T: Real> Job<'_, T> {
     /// The weights of one row over the words that it sees.
     fn weights<'b>(
         &self,
-        scratch: &'b mut Scratch<T>,
-        query: &[T],
-        words: Layer<T>,
+        scratch: &'b mut Scratch<K::Number>,
+        query: &[K::Number],
+        words: Layer<K>,
         places: &[u32],
-    ) -> Weights<'b, T> {
+    ) -> Weights<'b, K::Number> {
         let (heads, head_dim, n) = (self.heads, self.head_dim, places.len());
         let Scratch { weights, grads, inputs: kept, outputs: done, .. } = scratch;
         // Scores with all words of the blocks that hold one of these, then those of these.
         let stride = words.places();
         let scores = room(grads, heads * stride);
         let done = room(done, stride / LANES);
-        done.fill(T::ZERO);
+        done.fill(K::Number::ZERO);
         for place in places {
             let block = *place as usize / LANES;
-            if done[block] == T::ZERO {
-                done[block] = T::ONE;
+            if done[block] == K::Number::ZERO {
+                done[block] = K::Number::ONE;
                 let out = &mut scores[block * LANES..];
                 block_scores(query, words.keys(block), head_dim, out, stride);
             }

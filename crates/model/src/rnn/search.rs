@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use attn::{Kernel, Keys, Queries, Row, Source, Vectors};
 use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
-use kernels::quantized::Activations;
 use kernels::recurrent::{Cell, State as Before, forward_step, repeat_row};
 use kernels::{Mode, slices, storage};
 
@@ -16,7 +15,7 @@ use super::decoder::{ParameterSlices, Shape, StepWeights, combine_states, projec
 use super::{Rnn, tables};
 use crate::batch::SourceBatch;
 use crate::config::RnnConfig;
-use crate::linear::Linear;
+use crate::linear::{Linear, Room};
 use crate::parameters::Parameters;
 use crate::{Result, SearchPrecision, Special, Step};
 
@@ -49,7 +48,7 @@ pub(crate) struct State {
     /// What each row saw of the source.
     weights: Vec<Vec<f32>>,
     /// Memory to work in.
-    room: Activations,
+    room: Room,
 }
 
 /// Encoded sentences, one after the other.
@@ -208,7 +207,7 @@ impl Ready {
             layers,
             out: vec![0.0; n * dim],
             weights: Vec::new(),
-            room: Activations::default(),
+            room: Room::default(),
         })
     }
 

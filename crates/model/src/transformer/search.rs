@@ -10,14 +10,14 @@ mod weights;
 use std::ops::Range;
 use std::sync::Arc;
 
-use attn::multi_head::{self, Heads, Hypotheses, Past, Rows, RowsMut, Seen, rotary};
+use attn::multi_head::{self, Bf16, Heads, Hypotheses, Kept, Past, Rows, RowsMut, Seen, rotary};
 use kernels::embedding::Lookup;
 
 use self::encoder::Encoded;
 use self::run::Run;
 use self::weights::{DecoderLayer, EncoderLayer, Norm, Reader};
 use super::scale;
-use crate::batch::SourceBatch;
+use crate::batch::{self, SourceBatch};
 use crate::config::{NormPlace, Positions, TransformerConfig};
 use crate::linear::Linear;
 use crate::rnn::tables;
@@ -38,6 +38,7 @@ pub struct Attended {
 #[derive(Debug)]
 pub(crate) struct Ready {
     config: TransformerConfig,
+    precision: SearchPrecision,
     special: Special,
     /// The layer that alignments are read from, and the head if it is one alone.
     attended: (usize, Option<usize>),
@@ -61,7 +62,7 @@ struct Embedding {
 /// Where a search stands: one row for each hypothesis, those of a sentence side by side.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    sentences: Vec<Sentence>,
+    sentences: Sentences,
     /// How many words each row has read.
     position: usize,
     /// `0, 1, …`, as long as the longest source.
@@ -71,25 +72,33 @@ pub(crate) struct State {
     weights: Vec<Vec<f32>>,
 }
 
-/// The hypotheses of a sentence.
+/// Sentences with their hypotheses. In single precision keys and values are kept as they are,
+/// in lower ones as bfloat16.
 #[derive(Clone, Debug)]
-struct Sentence {
-    source: Arc<Encoded>,
-    past: Past<f32>,
+enum Sentences {
+    F32(Vec<Sentence<f32>>),
+    Bf16(Vec<Sentence<Bf16>>),
 }
 
-impl Sentence {
+/// The hypotheses of a sentence.
+#[derive(Clone, Debug)]
+struct Sentence<K> {
+    source: Arc<Encoded<K>>,
+    past: Past<K>,
+}
+
+impl<K: Kept<Number = f32>> Sentence<K> {
     fn rows(&self) -> usize {
         self.past.paths().len()
     }
 
     /// What its hypotheses see in layer `l` of what they have read: the last `most` words.
-    fn read(&self, l: usize, most: Option<usize>) -> Hypotheses<'_, f32> {
+    fn read(&self, l: usize, most: Option<usize>) -> Hypotheses<'_, K> {
         Hypotheses { words: self.past.layer(l), seen: Seen::Last(self.past.paths(), most) }
     }
 
     /// What they see in layer `l` of the source; `places` are `0, 1, …`.
-    fn given<'a>(&'a self, l: usize, places: &'a [u32]) -> Hypotheses<'a, f32> {
+    fn given<'a>(&'a self, l: usize, places: &'a [u32]) -> Hypotheses<'a, K> {
         let Encoded { words, len } = &*self.source;
         Hypotheses { words: words.layer(l), seen: Seen::Same(self.rows(), &places[..*len]) }
     }
@@ -130,6 +139,7 @@ impl Ready {
             decoder: (0..decoder).map(|l| read.decoder_layer(l)).collect::<Result<_>>()?,
             output: source.linear(output, "output.bias", precision)?,
             config: config.clone(),
+            precision,
             special,
         })
     }
@@ -157,10 +167,10 @@ impl Ready {
     }
 
     /// Attention of layer `l` to the words before, which the rows join.
-    fn attend_past(
+    fn attend_past<K: Kept<Number = f32>>(
         &self,
         l: usize,
-        (sentences, position): (&mut [Sentence], usize),
+        (sentences, position): (&mut [Sentence<K>], usize),
         run: &mut Run,
     ) -> Result<()> {
         let (layer, dim) = (&self.decoder[l].attention, self.dim());
@@ -183,17 +193,17 @@ impl Ready {
             work.inner.resize(x.len(), 0.0);
             let queries = Rows::new(&work.wide, 3 * dim);
             multi_head::step(heads, head_dim, queries, &hypotheses, &mut work.inner, None)?;
-            layer.output.forward(&work.inner, &mut work.room, out);
+            layer.output.add(&work.inner, &mut work.room, out);
             Ok(())
         })
     }
 
     /// Attention of layer `l` to the source. Leaves in `weights` what each row saw, if alignments
     /// are read from this layer.
-    fn attend_source(
+    fn attend_source<K: Kept<Number = f32>>(
         &self,
         l: usize,
-        (sentences, places): (&[Sentence], &[u32]),
+        (sentences, places): (&[Sentence<K>], &[u32]),
         run: &mut Run,
         weights: &mut Vec<Vec<f32>>,
     ) -> Result<()> {
@@ -211,7 +221,7 @@ impl Ready {
             if wanted.is_some() {
                 *weights = seen;
             }
-            layer.output.forward(&work.inner, &mut work.room, out);
+            layer.output.add(&work.inner, &mut work.room, out);
             Ok(())
         })
     }
@@ -224,12 +234,13 @@ impl Ready {
         let sentences = SourceBatch::new(&src, self.special)?.sentences;
         let longest = sentences.longest();
         self.config.check_length(longest)?;
-        let past = Past::new(self.decoder.len(), self.dim());
-        let sources = self.encode(&sentences)?.into_iter();
         Ok(State {
-            sentences: sources
-                .map(|source| Sentence { source: Arc::new(source), past: past.clone() })
-                .collect(),
+            sentences: match self.precision {
+                SearchPrecision::F32 => Sentences::F32(self.sentences(&sentences)?),
+                SearchPrecision::Bf16 | SearchPrecision::Int8 => {
+                    Sentences::Bf16(self.sentences(&sentences)?)
+                }
+            },
             position: 0,
             places: (0..longest as u32).collect(),
             run: Run::default(),
@@ -237,19 +248,42 @@ impl Ready {
         })
     }
 
+    /// Encodes sentences, given with their ends; a hypothesis each, which has read nothing.
+    fn sentences<K: Kept<Number = f32>>(&self, src: &batch::Sentences) -> Result<Vec<Sentence<K>>> {
+        let past = Past::new(self.decoder.len(), self.dim());
+        let sentence = |source| Sentence { source: Arc::new(source), past: past.clone() };
+        Ok(self.encode(src)?.into_iter().map(sentence).collect())
+    }
+
     /// Lets all rows read as many known ids.
     pub(crate) fn read(&self, state: &mut State, last: &[u32]) -> Result<()> {
-        self.config.check_length(state.position + 1)?;
         let State { sentences, position, places, run, weights } = state;
-        sentences.iter_mut().for_each(|sentence| sentence.past.push());
+        self.config.check_length(*position + 1)?;
         self.embed(&self.target, (last, &vec![0; last.len()]), *position..*position + 1, run);
+        let at = (*position, &places[..]);
+        match sentences {
+            Sentences::F32(sentences) => self.decode(sentences, at, run, weights),
+            Sentences::Bf16(sentences) => self.decode(sentences, at, run, weights),
+        }?;
+        run.close(self.target.close.as_ref());
+        *position += 1;
+        Ok(())
+    }
+
+    /// Passes embedded words, which stand at `position`, through all layers.
+    fn decode<K: Kept<Number = f32>>(
+        &self,
+        sentences: &mut [Sentence<K>],
+        (position, places): (usize, &[u32]),
+        run: &mut Run,
+        weights: &mut Vec<Vec<f32>>,
+    ) -> Result<()> {
+        sentences.iter_mut().for_each(|sentence| sentence.past.push());
         for (l, layer) in self.decoder.iter().enumerate() {
-            self.attend_past(l, (sentences, *position), run)?;
+            self.attend_past(l, (sentences, position), run)?;
             self.attend_source(l, (sentences, places), run, weights)?;
             run.feed_forward(&self.config, &layer.feed_forward)?;
         }
-        run.close(self.target.close.as_ref());
-        *position += 1;
         Ok(())
     }
 
@@ -263,28 +297,33 @@ impl Ready {
 
     /// Makes old row `rows[i]`, which there is, the new row `i`.
     pub(crate) fn select(&self, state: &mut State, rows: &[usize]) {
-        let sentences = std::mem::take(&mut state.sentences);
-        let place =
-            |sentence: usize| (0..sentences[sentence].rows()).map(move |row| (sentence, row));
-        let old: Vec<(usize, usize)> = (0..sentences.len()).flat_map(place).collect();
-        let chosen: Vec<(usize, usize)> = rows.iter().map(|&row| old[row]).collect();
-        let groups: Vec<&[(usize, usize)]> = chosen.chunk_by(|a, b| a.0 == b.0).collect();
-        let mut uses = vec![0; sentences.len()];
-        groups.iter().for_each(|group| uses[group[0].0] += 1);
-        let mut sentences: Vec<Option<Sentence>> = sentences.into_iter().map(Some).collect();
-        // A sentence is moved to where it is used last, and copied before.
-        state.sentences = groups
-            .iter()
-            .filter_map(|group| {
-                let (sentence, rows) = (group[0].0, group.iter().map(|place| place.1));
-                uses[sentence] -= 1;
-                let mut sentence = match uses[sentence] {
-                    0 => sentences[sentence].take(),
-                    _ => sentences[sentence].clone(),
-                }?;
-                sentence.past.select(&rows.collect::<Vec<_>>());
-                Some(sentence)
-            })
-            .collect();
+        match &mut state.sentences {
+            Sentences::F32(sentences) => select(sentences, rows),
+            Sentences::Bf16(sentences) => select(sentences, rows),
+        }
     }
+}
+
+/// Makes old row `rows[i]` the new row `i`.
+fn select<K: Kept<Number = f32>>(sentences: &mut Vec<Sentence<K>>, rows: &[usize]) {
+    let old = std::mem::take(sentences);
+    let place = |sentence: usize| (0..old[sentence].rows()).map(move |row| (sentence, row));
+    let places: Vec<(usize, usize)> = (0..old.len()).flat_map(place).collect();
+    let chosen: Vec<(usize, usize)> = rows.iter().map(|&row| places[row]).collect();
+    let groups: Vec<&[(usize, usize)]> = chosen.chunk_by(|a, b| a.0 == b.0).collect();
+    let mut uses = vec![0; old.len()];
+    groups.iter().for_each(|group| uses[group[0].0] += 1);
+    let mut old: Vec<Option<Sentence<K>>> = old.into_iter().map(Some).collect();
+    // A sentence is moved to where it is used last, and copied before.
+    let new = groups.iter().filter_map(|group| {
+        let (sentence, rows) = (group[0].0, group.iter().map(|place| place.1));
+        uses[sentence] -= 1;
+        let mut sentence = match uses[sentence] {
+            0 => old[sentence].take(),
+            _ => old[sentence].clone(),
+        }?;
+        sentence.past.select(&rows.collect::<Vec<_>>());
+        Some(sentence)
+    });
+    *sentences = new.collect();
 }

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use attn::multi_head::{MultiHead, Rows, RowsMut, Visible, Words, rotary};
+use attn::multi_head::{Kept, MultiHead, Rows, RowsMut, Visible, Words, rotary};
 use kernels::positions;
-use kernels::quantized::Activations;
 
 use super::run::Run;
 use super::weights::EncoderLayer;
@@ -12,17 +11,18 @@ use super::{Embedding, Ready};
 use crate::Result;
 use crate::batch::Sentences;
 use crate::config::Positions;
+use crate::linear::Room;
 
 /// An encoded sentence: keys and values for each layer of the decoder.
 #[derive(Debug)]
-pub(super) struct Encoded {
-    pub(super) words: Words<f32>,
+pub(super) struct Encoded<K> {
+    pub(super) words: Words<K>,
     pub(super) len: usize,
 }
 
 impl Ready {
     /// Encodes sentences, given with their ends.
-    pub(super) fn encode(&self, src: &Sentences) -> Result<Vec<Encoded>> {
+    pub(super) fn encode<K: Kept<Number = f32>>(&self, src: &Sentences) -> Result<Vec<Encoded<K>>> {
         let mut run = Run::default();
         let places = positions::places(&src.offsets);
         self.embed(&self.source, (&src.ids, &places), 0..src.longest(), &mut run);
@@ -63,21 +63,21 @@ impl Ready {
             let rows = |part: usize| Rows::columns(&work.wide, 3 * dim, part * dim);
             work.inner.resize(x.len(), 0.0);
             kernel.forward(rows(0), rows(1), rows(2), &mut work.inner)?;
-            attention.output.forward(&work.inner, &mut work.room, out);
+            attention.output.add(&work.inner, &mut work.room, out);
             Ok(())
         })
     }
 
     /// Keys and values of encoded sentences `[rows, dim]`, for all layers of the decoder.
-    fn memory(
+    fn memory<K: Kept<Number = f32>>(
         &self,
         states: &[f32],
         offsets: &[usize],
-        room: &mut Activations,
-    ) -> Result<Vec<Encoded>> {
+        room: &mut Room,
+    ) -> Result<Vec<Encoded<K>>> {
         let dim = self.dim();
         let lens = offsets.windows(2).map(|ends| ends[1] - ends[0]);
-        let mut sources: Vec<Encoded> = lens
+        let mut sources: Vec<Encoded<K>> = lens
             .map(|len| {
                 let mut words = Words::new(self.decoder.len(), dim);
                 words.reserve(len);

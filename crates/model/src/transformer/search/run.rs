@@ -1,11 +1,11 @@
 //! A pass through layers: rows of numbers, and memory that sublayers use one after another.
 
-use kernels::quantized::Activations;
-use kernels::{activation, slices};
+use kernels::activation;
 
 use super::weights::{FeedForward, Norm};
 use crate::Result;
-use crate::config::{NormPlace, TransformerConfig};
+use crate::config::{Activation, NormPlace, TransformerConfig};
+use crate::linear::Room;
 
 /// The rows that pass through the layers, and room for what becomes of them on the way. It keeps
 /// its memory, so that a step allocates none.
@@ -14,7 +14,6 @@ pub(super) struct Run {
     /// `[rows, dim]`.
     pub(super) x: Vec<f32>,
     normal: Vec<f32>,
-    out: Vec<f32>,
     pub(super) work: Work,
 }
 
@@ -25,32 +24,32 @@ pub(super) struct Work {
     pub(super) wide: Vec<f32>,
     /// What the last product is given.
     pub(super) inner: Vec<f32>,
-    pub(super) room: Activations,
+    pub(super) room: Room,
 }
 
 impl Run {
-    /// A sublayer: norm, `body` and residual connection.
+    /// A sublayer: norm, `body` and residual connection. `body` adds what it makes of its first
+    /// rows to its last.
     pub(super) fn sublayer(
         &mut self,
         place: NormPlace,
         norm: &Norm,
-        body: impl FnOnce(&[f32], &mut Work, &mut Vec<f32>) -> Result<()>,
+        body: impl FnOnce(&[f32], &mut Work, &mut [f32]) -> Result<()>,
     ) -> Result<()> {
-        let Self { x, normal, out, work } = self;
+        let Self { x, normal, work } = self;
         match place {
             NormPlace::Before => {
                 norm.forward(x, normal);
-                body(normal, work, out)?;
-                slices::add(x, out);
+                body(normal, work, x)
             }
             NormPlace::After => {
-                body(x, work, out)?;
-                slices::add(x, out);
+                normal.clone_from(x);
+                body(normal, work, x)?;
                 norm.forward(x, normal);
                 std::mem::swap(x, normal);
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// The feed-forward sublayer.
@@ -59,18 +58,24 @@ impl Run {
         config: &TransformerConfig,
         layer: &FeedForward,
     ) -> Result<()> {
-        let (activation, ffn_dim) = (config.activation.into(), config.ffn_dim.get());
+        let ffn_dim = config.ffn_dim.get();
         self.sublayer(config.norm_place, &layer.norm, |x, work, out| {
             let Work { wide, inner, room } = work;
-            layer.input.forward(x, room, wide);
             if config.gated {
+                layer.input.forward(x, room, wide);
                 inner.resize(wide.len() / 2, 0.0);
-                activation::gated(activation, wide, ffn_dim, inner);
-                layer.output.forward(inner, room, out);
-            } else {
-                activation::forward_in_place(activation, wide);
-                layer.output.forward(wide, room, out);
+                activation::gated(config.activation.into(), wide, ffn_dim, inner);
+                layer.output.add(inner, room, out);
+                return Ok(());
             }
+            match config.activation {
+                Activation::Relu => layer.input.forward_relu(x, room, wide),
+                other => {
+                    layer.input.forward(x, room, wide);
+                    activation::forward_in_place(other.into(), wide);
+                }
+            }
+            layer.output.add(wide, room, out);
             Ok(())
         })
     }
