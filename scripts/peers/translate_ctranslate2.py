@@ -11,9 +11,9 @@ The model directory, a Transformer's, is converted (`ctranslate2_model.py`). The
 2.  both translate in turn, in batches and one line at a time, and a table of sentences a second
     is printed, with the peak memory, and how long a process takes for one line.
 
-With `--shape B` the second part is repeated with random weights of that shape and translations of
-16 tokens. With `--int8 DIR`, a model directory whose weights have eight bits, our second precision
-is timed too.
+With `--int8 DIR`, the same model with weights of eight bits (`nmt export`), our second precision is
+timed too. With `--shape B` the second part is repeated with random weights of that shape, in both
+precisions, and translations of 16 tokens.
 """
 import argparse
 import json
@@ -196,6 +196,14 @@ def time_start(job):
         print(told)
 
 
+def rounded(chosen, model):
+    """The same model with weights of eight bits."""
+    out = model.path.with_name(model.path.name + "-int8")
+    subprocess.run([chosen.nmt, "export", str(model.path), "--precision", "int8",
+                    "--out", str(out)], check=True, stderr=subprocess.DEVNULL)
+    return Model(out)
+
+
 def main(arguments):
     chosen = options(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -210,7 +218,7 @@ def main(arguments):
             time_all(job, "given", SITUATIONS)
             if chosen.shape:
                 random = random_model(chosen.shape, model, Path(folder, "random"))
-                forced = Job(chosen, folder, chosen.shape, random, None, FORCED)
+                forced = Job(chosen, folder, chosen.shape, random, rounded(chosen, random), FORCED)
                 time_all(forced, f"{chosen.shape}, {FORCED} tokens", FORCED_SITUATIONS)
             print()
             time_start(job)

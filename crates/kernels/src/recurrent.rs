@@ -193,19 +193,34 @@ pub fn forward_step<T: Real>(
     hidden: &mut [T],
     extra: &mut [T],
 ) {
-    let dim = weight.rows();
-    let rows = hidden.len() / dim;
+    let rows = hidden.len() / weight.rows();
     let product = |out: &mut [T], target| {
-        let before = Matrix::new(before.hidden, rows, dim);
+        let before = Matrix::new(before.hidden, rows, weight.rows());
         matmul_packed(before, weight, MatrixMut::new(out, rows, weight.cols()), target);
     };
+    forward_step_by(cell, weight.rows(), product, hidden_bias, gates, before, hidden, extra);
+}
+
+/// [`forward_step`] for states of `dim` numbers, with another recurrent product: what `before` gives
+/// with the recurrent weight takes the place of what the slice holds, or is added to it.
+#[allow(clippy::too_many_arguments)] // the arrays of a step
+pub fn forward_step_by<T: Real>(
+    cell: Cell,
+    dim: usize,
+    mut product: impl FnMut(&mut [T], Target),
+    hidden_bias: &[T],
+    gates: &mut [T],
+    before: State<'_, T>,
+    hidden: &mut [T],
+    extra: &mut [T],
+) {
     match cell {
         Cell::Lstm => {
             product(gates, Target::Add);
             lstm::forward(dim, gates, before.cell, extra, hidden);
         }
         Cell::Gru => {
-            let mut recurrent = vec![T::ZERO; rows * weight.cols()];
+            let mut recurrent = vec![T::ZERO; gates.len()];
             product(&mut recurrent, Target::Replace);
             gru::forward(dim, gates, &recurrent, hidden_bias, before.hidden, extra, hidden);
         }

@@ -2,7 +2,7 @@
 //! which products read them.
 
 use kernels::activation::{self, Activation};
-use kernels::matmul::{self, MatrixMut, Packed, matmul_packed_biased};
+use kernels::matmul::{self, MatrixMut, Packed, Target, matmul_packed, matmul_packed_biased};
 use kernels::quantized::{self, Activations, Finish};
 use kernels::{Mixed, slices};
 use rayon::prelude::*;
@@ -26,7 +26,7 @@ pub(crate) enum Linear {
 }
 
 impl Linear {
-    /// Of a weight `[output, input]` and a bias `[output]`.
+    /// Of a weight `[output, input]` and a bias `[output]`, zeros if the layer has none.
     pub(crate) fn new(
         [output, input]: [usize; 2],
         weight: Matrix,
@@ -76,6 +76,25 @@ impl Linear {
     /// Adds what [`Self::forward`] gives to `out`: a residual connection.
     pub(crate) fn add(&self, x: &[f32], room: &mut Room, out: &mut [f32]) {
         self.product(x, room, out, Finish::Add);
+    }
+
+    /// Adds `x W` to `out`, without the bias: sums go on from what is there.
+    pub(crate) fn accumulate(&self, x: &[f32], room: &mut Room, out: &mut [f32]) {
+        let (input, output) = self.sizes();
+        let rows = x.len() / input;
+        match self {
+            Self::F32(weight, _) => {
+                let c = MatrixMut::new(out, rows, output);
+                matmul_packed(matmul::Matrix::new(x, rows, input), weight, c, Target::Add);
+            }
+            Self::Bf16(weight, _) => {
+                let x = matmul::Matrix::new(Mixed::slice(x), rows, input);
+                let c = MatrixMut::new(Mixed::slice_mut(out), rows, output);
+                matmul_packed(x, weight, c, Target::Add);
+            }
+            // A layer that is used in this way has no bias.
+            Self::Int8(_) => self.product(x, room, out, Finish::Add),
+        }
     }
 
     /// The scores of the words of a vocabulary, of which this layer computes the logits, with

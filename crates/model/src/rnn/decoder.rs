@@ -23,7 +23,6 @@ use kernels::operation::{Operation, Output, apply};
 use kernels::recurrent::{Cell, State, Steps};
 use kernels::{Mode, Random, Real};
 
-pub(super) use self::forward::{combine_states, project};
 use super::site;
 use crate::Result;
 use crate::config::RnnConfig;

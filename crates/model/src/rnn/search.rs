@@ -6,17 +6,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use attn::{Kernel, Keys, Queries, Row, Source, Vectors};
-use kernels::matmul::{Matrix, MatrixMut, Packed, Target, matmul_packed};
-use kernels::recurrent::{Cell, State as Before, forward_step, repeat_row};
+use attn::{Kernel, Keys, Queries, Row, Vectors};
+use kernels::recurrent::{Cell, State as Before, forward_step_by};
 use kernels::{Mode, slices, storage};
 
-use super::decoder::{ParameterSlices, Shape, StepWeights, combine_states, project};
+use super::decoder::{LayerSlices, ParameterSlices, Shape};
 use super::{Rnn, tables};
 use crate::batch::SourceBatch;
+use crate::checkpoint::Matrix::Numbers;
 use crate::config::RnnConfig;
 use crate::linear::{Linear, Room};
 use crate::parameters::Parameters;
+use crate::source::Source;
 use crate::{Result, SearchPrecision, Special, Step};
 
 /// A recurrent model made ready to search: its step weights packed, once for all sentences.
@@ -26,13 +27,32 @@ pub(crate) struct Ready {
     parameters: Parameters,
     special: Special,
     shape: Shape,
-    weights: StepWeights<f32>,
-    biases: Vec<Vec<f32>>,
-    hidden_biases: Vec<Vec<f32>>,
-    score: Vec<f32>,
-    position: Vec<f32>,
+    layers: Vec<LayerWeights>,
+    /// Of the attentional state that is fed back.
+    feed: Option<Linear>,
+    attention: AttentionWeights,
     embedding: Vec<f32>,
     output: Linear,
+}
+
+/// The weights of a layer of the decoder.
+#[derive(Debug)]
+struct LayerWeights {
+    /// With the bias.
+    input: Linear,
+    hidden: Linear,
+    hidden_bias: Vec<f32>,
+}
+
+/// The weights of attention; empty without it.
+#[derive(Debug)]
+struct AttentionWeights {
+    /// Of the query, before it attends.
+    projections: Vec<Linear>,
+    score: Vec<f32>,
+    position: Vec<f32>,
+    /// `W_c`, of context and query side by side.
+    combine: Option<Linear>,
 }
 
 /// Where a search stands: one row for each hypothesis.
@@ -80,15 +100,28 @@ impl Ready {
         let owned = names.iter().map(|n| values(n)).collect::<candle_core::Result<Vec<_>>>()?;
         let slices = ParameterSlices::new(&shape, &mut owned.iter().map(Vec::as_slice));
         let (_, embedding, output) = tables(config.tie);
-        let source = crate::source::Source::Memory(parameters);
+        let (dim, width) = (shape.dim, shape.width());
+        let linear = |weight: &[f32], sizes: [usize; 2], bias: &[f32]| {
+            let bias = if bias.is_empty() { vec![0.0; sizes[0]] } else { bias.to_vec() };
+            Linear::new(sizes, Numbers(weight.to_vec()), bias, precision)
+        };
+        let layer = |(l, layer): (usize, &LayerSlices<'_, f32>)| LayerWeights {
+            input: linear(layer.input, [width, shape.input_dim(l)], layer.bias),
+            hidden: linear(layer.hidden, [width, dim], &[]),
+            hidden_bias: layer.hidden_bias.to_vec(),
+        };
+        let projections = slices.projections.iter().zip(shape.projections());
         Ok(Self {
-            weights: StepWeights::new(&shape, &slices, true),
-            biases: slices.layers.iter().map(|l| l.bias.to_vec()).collect(),
-            hidden_biases: slices.layers.iter().map(|l| l.hidden_bias.to_vec()).collect(),
-            score: slices.vectors.score.to_vec(),
-            position: slices.vectors.position.to_vec(),
+            layers: slices.layers.iter().enumerate().map(layer).collect(),
+            feed: shape.feeding.then(|| linear(slices.feed, [width, dim], &[])),
+            attention: AttentionWeights {
+                projections: projections.map(|(w, size)| linear(w, [size, dim], &[])).collect(),
+                score: slices.vectors.score.to_vec(),
+                position: slices.vectors.position.to_vec(),
+                combine: shape.attends().then(|| linear(slices.combine, [dim, 2 * dim], &[])),
+            },
             embedding: values(embedding)?,
-            output: source.linear(output, "output.bias", precision)?,
+            output: Source::Memory(parameters).linear(output, "output.bias", precision)?,
             config: config.clone(),
             parameters: parameters.clone(),
             special,
@@ -104,24 +137,25 @@ impl Ready {
         for &id in last {
             x.extend_from_slice(&self.embedding[id as usize * embed_dim..][..embed_dim]);
         }
-        for (l, layer) in state.layers.iter_mut().enumerate() {
-            let mut gates = vec![0.0; n * width];
-            repeat_row(&self.biases[l], &mut gates);
-            let input = Matrix::new(&x, n, shape.input_dim(l));
-            let add = |a, weight: &Packed<f32>, gates: &mut [f32]| {
-                matmul_packed(a, weight, MatrixMut::new(gates, n, width), Target::Add);
-            };
-            add(input, &self.weights.input[l], &mut gates);
-            if let (0, Some(feed)) = (l, &self.weights.feed) {
-                add(Matrix::new(&state.out, n, dim), feed, &mut gates);
+        let State { layers, out: fed, room, .. } = state;
+        let mut gates = Vec::with_capacity(n * width);
+        for (l, (layer, weights)) in layers.iter_mut().zip(&self.layers).enumerate() {
+            weights.input.forward(&x, room, &mut gates);
+            if let (0, Some(feed)) = (l, &self.feed) {
+                feed.accumulate(fed, room, &mut gates);
             }
             let (mut hidden, mut extra) = (vec![0.0; n * dim], vec![0.0; n * dim]);
-            forward_step(
+            // What a recurrent product replaces is zero.
+            let product = |out: &mut [f32], _| weights.hidden.accumulate(&layer.hidden, room, out);
+            let before = Before { hidden: &layer.hidden, cell: &layer.cell };
+            let bias = &weights.hidden_bias;
+            forward_step_by(
                 shape.cell,
-                &self.weights.hidden[l],
-                &self.hidden_biases[l],
+                dim,
+                product,
+                bias,
                 &mut gates,
-                Before { hidden: &layer.hidden, cell: &layer.cell },
+                before,
                 &mut hidden,
                 &mut extra,
             );
@@ -139,9 +173,10 @@ impl Ready {
     }
 
     /// Attentional states `[rows, dim]`, and what each row saw.
-    fn attend(&self, state: &State, tops: Vec<f32>) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+    fn attend(&self, state: &mut State, tops: Vec<f32>) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         let (shape, n) = (&self.shape, state.rows.len());
-        let Some(combine) = &self.weights.combine else {
+        let AttentionWeights { score, position, combine: Some(combine), .. } = &self.attention
+        else {
             return Ok((tops, vec![Vec::new(); n]));
         };
         let dim = shape.dim;
@@ -150,17 +185,18 @@ impl Ready {
             Keys::States => &encoded.states,
             Keys::Projected(_) | Keys::Absent => &encoded.keys,
         };
-        let source = Source { states: &encoded.states, keys, offsets: &encoded.offsets };
-        let vectors = Vectors { score: &self.score, position: &self.position };
+        let source = attn::Source { states: &encoded.states, keys, offsets: &encoded.offsets };
+        let vectors = Vectors { score, position };
         let kernel = Kernel::new(&shape.attention, dim, dim, source, vectors)?;
-        let projection_dim: usize = shape.projections().iter().sum();
-        let mut projected = vec![0.0; n * projection_dim];
-        project(&self.weights, &tops, dim, projection_dim, &mut projected);
+        let projected = self.project(&tops, &mut state.room);
         let mut contexts = vec![0.0; n * dim];
         let queries = Queries { rows: &state.rows, states: &tops, projected: &projected };
         let trace = kernel.forward(&queries, &mut contexts)?;
-        let mut out = vec![0.0; n * dim];
-        combine_states(combine, &contexts, &tops, dim, &mut out);
+        let sides = contexts.chunks_exact(dim).zip(tops.chunks_exact(dim));
+        let both: Vec<f32> = sides.flat_map(|(context, top)| [context, top].concat()).collect();
+        let mut out = Vec::new();
+        combine.forward(&both, &mut state.room, &mut out);
+        slices::tanh(&mut out);
         let weights = state.rows.iter().enumerate().map(|(row, place)| {
             let offsets = &encoded.offsets;
             trace.dense(row, offsets[place.sentence + 1] - offsets[place.sentence])
@@ -170,6 +206,27 @@ impl Ready {
 }
 
 impl Ready {
+    /// The projections of queries, side by side.
+    fn project(&self, queries: &[f32], room: &mut Room) -> Vec<f32> {
+        let (n, mut parts) = (queries.len() / self.shape.dim, Vec::new());
+        for weight in &self.attention.projections {
+            let mut part = Vec::new();
+            weight.forward(queries, room, &mut part);
+            parts.push(part);
+        }
+        if parts.len() == 1 {
+            return parts.remove(0);
+        }
+        let sizes = parts.iter().map(|part| part.len().checked_div(n).unwrap_or(0));
+        let sizes: Vec<usize> = sizes.collect();
+        let row = |row: usize| {
+            let cut =
+                move |(part, &size): (&'_ Vec<f32>, &usize)| part[row * size..][..size].to_vec();
+            parts.iter().zip(&sizes).flat_map(cut)
+        };
+        (0..n).flat_map(row).collect()
+    }
+
     /// Encodes sentences of known ids.
     pub(crate) fn start(&self, src: &[Vec<u32>]) -> Result<State> {
         let src: Vec<&[u32]> = src.iter().map(Vec::as_slice).collect();

@@ -196,7 +196,7 @@ impl Decoder {
 }
 
 /// Projects queries `[rows, dim]` by each projection in turn: `[rows, projection_dim]`.
-pub(in crate::rnn) fn project<T: Real>(
+fn project<T: Real>(
     weights: &StepWeights<T>,
     queries: &[T],
     dim: usize,
@@ -216,7 +216,7 @@ pub(in crate::rnn) fn project<T: Real>(
 }
 
 /// `tanh(W_c [c_t; h_t])` of each row.
-pub(in crate::rnn) fn combine_states<T: Real>(
+fn combine_states<T: Real>(
     (of_context, of_query): &(kernels::matmul::Packed<T>, kernels::matmul::Packed<T>),
     contexts: &[T],
     queries: &[T],
