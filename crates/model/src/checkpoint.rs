@@ -16,8 +16,8 @@ use self::weights::WeightFile;
 use crate::parameters::{Parameters, Spec};
 use crate::source::Source;
 use crate::{
-    Error, Model, ModelConfig, Precision, Ready, Result, SearchPrecision, Special, Vocabs, compact,
-    specs,
+    Error, Model, ModelConfig, Precision, Ready, Result, SearchPrecision, Shortlist, Special,
+    Vocabs, compact, specs,
 };
 
 /// The newest format of a model directory this build writes. `CHANGELOG.md` says what each one
@@ -178,12 +178,30 @@ impl ModelDir {
     /// # Errors
     /// If a file can no longer be read, or its parameters are not `f32`.
     pub fn ready(self, precision: SearchPrecision) -> Result<Ready> {
+        self.ready_with(precision, None)
+    }
+
+    /// [`Self::ready`], to produce what is on a shortlist only.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ready_with(
+        self,
+        precision: SearchPrecision,
+        shortlist: Option<Shortlist>,
+    ) -> Result<Ready> {
         match &self.file.model {
             // Recurrent encoders compute with tensors.
-            ModelConfig::Rnn(_) => self.load(&Device::Cpu)?.ready_in(precision),
+            ModelConfig::Rnn(_) => {
+                let mut model = self.load(&Device::Cpu)?;
+                if precision == SearchPrecision::Int8 {
+                    model = model.quantized()?;
+                }
+                Ready::of(&model, precision, shortlist)
+            }
             ModelConfig::Transformer(config) => {
                 let rest = (self.file.vocab.clone(), self.special());
-                Ready::transformer(config, rest, Source::File(&self), precision)
+                Ready::transformer(config, rest, (Source::File(&self), precision), shortlist)
             }
         }
     }
@@ -263,7 +281,7 @@ pub fn average(models: impl IntoIterator<Item = Result<Model>>) -> Result<Model>
 }
 
 /// Writes a file whole or not at all: under another name first, then renamed.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".partial");
     let temporary = PathBuf::from(temporary);

@@ -15,6 +15,7 @@ mod parameters;
 mod plain;
 mod ready;
 mod rnn;
+mod shortlist;
 mod source;
 mod transformer;
 
@@ -35,6 +36,7 @@ pub use config::{
 pub use error::{Error, Result};
 pub use parameters::{Init, Parameters, Spec};
 pub use ready::{Ready, State};
+pub use shortlist::{SHORTLIST, Shortlist};
 pub use transformer::Attended;
 
 /// Ids with a meaning of their own.
@@ -381,8 +383,8 @@ impl Model {
     pub fn ready_in(&self, precision: SearchPrecision) -> Result<Ready> {
         let model = self.to_device(&Device::Cpu)?;
         match precision {
-            SearchPrecision::Int8 => Ready::of(&model.quantized()?, precision),
-            SearchPrecision::F32 | SearchPrecision::Bf16 => Ready::of(&model, precision),
+            SearchPrecision::Int8 => Ready::of(&model.quantized()?, precision, None),
+            SearchPrecision::F32 | SearchPrecision::Bf16 => Ready::of(&model, precision, None),
         }
     }
 

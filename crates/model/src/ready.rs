@@ -1,11 +1,14 @@
 //! A model of any family, made ready to search.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use crate::linear::{Linear, Room};
+use crate::shortlist::{Candidates, ShortOutput, Shortlist};
 use crate::source::Source;
 use crate::transformer::Attended;
 use crate::{
-    EncoderDecoder, Error, Model, ModelConfig, Result, SearchPrecision, Special, Step,
+    EncoderDecoder, Error, Model, ModelConfig, Result, SearchPrecision, Special, Step, Tie,
     TransformerConfig, Vocabs, rnn, transformer,
 };
 
@@ -15,6 +18,8 @@ pub struct Ready {
     vocabs: Vocabs,
     special: Special,
     family: Family,
+    output: Linear,
+    short: Option<ShortOutput>,
 }
 
 #[derive(Debug)]
@@ -26,9 +31,14 @@ enum Family {
 /// Where a search stands.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// Number of hypotheses.
-    rows: usize,
+    /// The sentence of each hypothesis.
+    rows: Vec<u32>,
     family: FamilyState,
+    /// With a shortlist: what comes into question for each sentence.
+    candidates: Arc<Vec<Candidates>>,
+    /// Memory to work in.
+    room: Room,
+    step: Step,
 }
 
 #[derive(Clone, Debug)]
@@ -50,29 +60,58 @@ impl Family {
 }
 
 impl Ready {
-    pub(crate) fn of(model: &Model, precision: SearchPrecision) -> Result<Self> {
+    pub(crate) fn of(
+        model: &Model,
+        precision: SearchPrecision,
+        shortlist: Option<Shortlist>,
+    ) -> Result<Self> {
         let Model { parameters, special, .. } = model;
-        let family = match &model.config {
+        let source = Source::Memory(parameters);
+        let (family, tie) = match &model.config {
             ModelConfig::Rnn(config) => {
-                Family::Rnn(Box::new(rnn::Ready::new(config, parameters, *special, precision)?))
+                let ready = rnn::Ready::new(config, parameters, *special, precision)?;
+                (Family::Rnn(Box::new(ready)), config.tie)
             }
             ModelConfig::Transformer(config) => {
-                let source = Source::Memory(parameters);
-                Family::transformer(config, source, *special, precision)?
+                (Family::transformer(config, source, *special, precision)?, config.tie)
             }
         };
-        Ok(Self { vocabs: model.vocabs.clone(), special: *special, family })
+        Self::with_output(
+            family,
+            tie,
+            (model.vocabs.clone(), *special),
+            (source, precision),
+            shortlist,
+        )
     }
 
-    /// Of a model whose parameters need not be in memory.
+    /// Of a Transformer whose parameters need not be in memory.
     pub(crate) fn transformer(
         config: &TransformerConfig,
-        (vocabs, special): (Vocabs, Special),
-        source: Source<'_>,
-        precision: SearchPrecision,
+        rest: (Vocabs, Special),
+        (source, precision): (Source<'_>, SearchPrecision),
+        shortlist: Option<Shortlist>,
     ) -> Result<Self> {
-        let family = Family::transformer(config, source, special, precision)?;
-        Ok(Self { vocabs, special, family })
+        let family = Family::transformer(config, source, rest.1, precision)?;
+        Self::with_output(family, config.tie, rest, (source, precision), shortlist)
+    }
+
+    fn with_output(
+        family: Family,
+        tie: Tie,
+        (vocabs, special): (Vocabs, Special),
+        (source, precision): (Source<'_>, SearchPrecision),
+        shortlist: Option<Shortlist>,
+    ) -> Result<Self> {
+        const BIAS: &str = "output.bias";
+        let (_, _, name) = rnn::tables(tie);
+        let short = |list| -> Result<ShortOutput> {
+            let ((sizes, weight), bias) = (source.matrix(name)?, source.numbers(BIAS)?);
+            Ok(ShortOutput { list, weight, sizes, bias, precision })
+        };
+        let short = shortlist.map(short).transpose()?;
+        let output = source.linear(name, BIAS, precision)?;
+        Ok(Self { vocabs, special, family, output, short })
     }
 
     /// Reads alignments from this attention instead of [`Attended::default`].
@@ -111,12 +150,24 @@ impl EncoderDecoder for Ready {
             Family::Rnn(ready) => FamilyState::Rnn(ready.start(src)?),
             Family::Transformer(ready) => FamilyState::Transformer(ready.start(src)?),
         };
-        Ok(State { rows: src.len(), family })
+        let candidates = match &self.short {
+            Some(short) => {
+                src.iter().map(|src| short.of(src, self.special)).collect::<Result<Vec<_>>>()?
+            }
+            None => Vec::new(),
+        };
+        Ok(State {
+            rows: (0..src.len() as u32).collect(),
+            family,
+            candidates: Arc::new(candidates),
+            room: Room::default(),
+            step: Step::default(),
+        })
     }
 
     fn read(&self, state: &mut State, last: &[u32]) -> Result<()> {
-        if last.len() != state.rows {
-            return Err(Error::Rows { expected: state.rows, found: last.len() });
+        if last.len() != state.rows.len() {
+            return Err(Error::Rows { expected: state.rows.len(), found: last.len() });
         }
         check("target", last, self.vocabs.tgt)?;
         match (&self.family, &mut state.family) {
@@ -129,22 +180,35 @@ impl EncoderDecoder for Ready {
     }
 
     fn predict(&self, state: &mut State, rows: Range<usize>, step: &mut Step) -> Result<()> {
-        if rows.start > rows.end || rows.end > state.rows {
-            return Err(Error::Rows { expected: state.rows, found: rows.end });
+        if rows.start > rows.end || rows.end > state.rows.len() {
+            return Err(Error::Rows { expected: state.rows.len(), found: rows.end });
         }
-        match (&self.family, &mut state.family) {
-            (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.predict(state, rows, step),
-            (Family::Transformer(ready), FamilyState::Transformer(state)) => {
-                ready.predict(state, rows, step);
-            }
-            _ => return Err(Error::ForeignState),
+        let State { rows: sentences, family, candidates, room, step: short } = state;
+        step.weights.clear();
+        let dim = self.output.input();
+        let x = match family {
+            FamilyState::Rnn(state) => state.results(rows.clone(), dim, &mut step.weights),
+            FamilyState::Transformer(state) => state.results(rows.clone(), dim, &mut step.weights),
+        };
+        if self.short.is_none() {
+            self.output.predict(x, room, step);
+            return Ok(());
+        }
+        step.scores.clear();
+        step.shifts.clear();
+        step.peaks.clear();
+        let mut rest = x;
+        for rows in sentences[rows].chunk_by(|a, b| a == b) {
+            let (x, others) = rest.split_at(rows.len() * dim);
+            candidates[rows[0] as usize].predict(x, self.vocabs.tgt, (room, short), step);
+            rest = others;
         }
         Ok(())
     }
 
     fn select(&self, state: &mut State, rows: &[usize]) -> Result<()> {
-        if let Some(&row) = rows.iter().find(|&&row| row >= state.rows) {
-            return Err(Error::Rows { expected: state.rows, found: row + 1 });
+        if let Some(&row) = rows.iter().find(|&&row| row >= state.rows.len()) {
+            return Err(Error::Rows { expected: state.rows.len(), found: row + 1 });
         }
         match (&self.family, &mut state.family) {
             (Family::Rnn(ready), FamilyState::Rnn(state)) => ready.select(state, rows),
@@ -153,7 +217,7 @@ impl EncoderDecoder for Ready {
             }
             _ => return Err(Error::ForeignState),
         }
-        state.rows = rows.len();
+        state.rows = rows.iter().map(|&row| state.rows[row]).collect();
         Ok(())
     }
 }

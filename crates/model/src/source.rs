@@ -55,7 +55,7 @@ impl Source<'_> {
     }
 
     /// Sizes of output and input, and the weights `[output, input]`.
-    fn matrix(&self, name: &str) -> Result<([usize; 2], Matrix)> {
+    pub(crate) fn matrix(&self, name: &str) -> Result<([usize; 2], Matrix)> {
         match self {
             Self::Memory(parameters) => {
                 let tensor = parameters.get(name);

@@ -37,7 +37,8 @@ fn search_and_training_see_the_same_model() -> Result<()> {
 #[test]
 fn neighbours_and_their_order_change_no_bit_of_a_search() -> Result<()> {
     for config in configs() {
-        family::check_neighbours(&ModelConfig::Transformer(config))?;
+        family::check_neighbours(&ModelConfig::Transformer(config.clone()))?;
+        family::check_shortlist(&ModelConfig::Transformer(config))?;
     }
     Ok(())
 }

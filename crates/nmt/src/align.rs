@@ -176,7 +176,11 @@ impl Align {
     /// The model, which searches and shows alignments as the options say.
     fn translator(&self, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
         let (attended, precision) = (self.attended.into(), self.search.precision);
-        let mut translator = load::translator(&self.model, Asked { attended, precision }, session)?;
+        let mut translator = load::translator(
+            &self.model,
+            Asked { attended, precision, ..Asked::default() },
+            session,
+        )?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = NonZeroUsize::MIN;
         let level = if self.subwords { Level::Subwords } else { Level::Words };

@@ -20,6 +20,7 @@ use crate::{
     prepare::Prepare,
     quickstart::Quickstart,
     score::Score,
+    shortlist::ShortlistArgs,
     train::Train,
     translate::Translate,
 };
@@ -63,6 +64,7 @@ enum Verb {
     Score(Score),
     Average(Average),
     Export(Export),
+    Shortlist(ShortlistArgs),
     Info(Info),
     Doctor(Doctor),
     Completions(Completions),
@@ -136,6 +138,7 @@ impl Cli {
             Verb::Score(verb) => verb.run(&session()?),
             Verb::Average(verb) => verb.run(console),
             Verb::Export(verb) => verb.run(console),
+            Verb::Shortlist(verb) => verb.run(&session()?),
             Verb::Info(verb) => verb.run(console),
             Verb::Doctor(verb) => verb.run(&session()?),
             Verb::Completions(verb) => verb.run(),

@@ -21,6 +21,7 @@ mod quickstart;
 mod render;
 mod score;
 mod search;
+mod shortlist;
 mod train;
 mod translate;
 

@@ -46,6 +46,12 @@ pub(crate) struct Translate {
     #[command(flatten)]
     search: Search,
 
+    /// Choose among likely translations of the words of a line, instead of among all words
+    ///
+    /// Needs the list that `nmt shortlist` writes into the model directory.
+    #[arg(long, help_heading = "Search")]
+    shortlist: bool,
+
     #[command(flatten)]
     attended: AttendedArgs,
 
@@ -95,8 +101,12 @@ struct Record<'a> {
 impl Translate {
     /// Translates a file, a stream, or what is typed.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
-        let (attended, precision) = (self.attended.into(), self.search.precision);
-        let mut translator = load::translator(&self.model, Asked { attended, precision }, session)?;
+        let asked = Asked {
+            attended: self.attended.into(),
+            precision: self.search.precision,
+            shortlist: self.shortlist,
+        };
+        let mut translator = load::translator(&self.model, asked, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = self.nbest;
         let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();

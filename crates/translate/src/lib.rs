@@ -7,6 +7,7 @@
 //! | [`rescore`] | log-probability of a given translation |
 //! | [`alignment`] | attention weights → word links; how good links are |
 //! | [`aligner`] | links without a network, from the statistics of a parallel text |
+//! | [`shortlist`] | which target tokens come into question for which source tokens |
 //! | [`translation`] | text, score, tokens and alignment together |
 //!
 //! A model is whatever implements [`model::EncoderDecoder`].
@@ -16,6 +17,7 @@ pub mod alignment;
 mod error;
 pub mod rescore;
 pub mod search;
+pub mod shortlist;
 #[cfg(test)]
 mod toy;
 pub mod translation;

@@ -32,6 +32,7 @@ pub(super) struct WeightFile {
 }
 
 /// A matrix as it is stored.
+#[derive(Debug)]
 pub(crate) enum Matrix {
     /// Its numbers, row by row.
     Numbers(Vec<f32>),
@@ -46,6 +47,23 @@ impl Matrix {
             Self::Numbers(numbers) => numbers,
             Self::Rounded(weights) => compact::numbers(&weights),
         }
+    }
+
+    /// Some of its rows of `input` numbers.
+    pub(crate) fn select(&self, input: usize, rows: &[u32]) -> Result<Self> {
+        let rows = || rows.iter().map(|&row| row as usize);
+        Ok(match self {
+            Self::Numbers(numbers) => {
+                let row = |row| &numbers[row * input..][..input];
+                Self::Numbers(rows().flat_map(row).copied().collect())
+            }
+            Self::Rounded(weights) => {
+                let row = |row| &weights.values()[row * input..][..input];
+                let scales = rows().map(|row| weights.scales()[row]).collect();
+                let values = rows().flat_map(row).copied().collect();
+                Self::Rounded(Weights::from_parts(values, scales, input)?)
+            }
+        })
     }
 
     /// With eight bits, given the numbers of outputs and inputs.

@@ -17,8 +17,7 @@ use crate::checkpoint::Matrix::Numbers;
 use crate::config::RnnConfig;
 use crate::linear::{Linear, Room};
 use crate::parameters::Parameters;
-use crate::source::Source;
-use crate::{Result, SearchPrecision, Special, Step};
+use crate::{Result, SearchPrecision, Special};
 
 /// A recurrent model made ready to search: its step weights packed, once for all sentences.
 #[derive(Debug)]
@@ -32,7 +31,6 @@ pub(crate) struct Ready {
     feed: Option<Linear>,
     attention: AttentionWeights,
     embedding: Vec<f32>,
-    output: Linear,
 }
 
 /// The weights of a layer of the decoder.
@@ -87,6 +85,20 @@ struct Layer {
     cell: Vec<f32>,
 }
 
+impl State {
+    /// What the output layer sees of some of the rows, `[rows, dim]`; and what they saw of the
+    /// source, which can be had once.
+    pub(crate) fn results(
+        &mut self,
+        rows: Range<usize>,
+        dim: usize,
+        weights: &mut Vec<Vec<f32>>,
+    ) -> &[f32] {
+        weights.extend(self.weights[rows.clone()].iter_mut().map(std::mem::take));
+        &self.out[rows.start * dim..rows.end * dim]
+    }
+}
+
 impl Ready {
     pub(crate) fn new(
         config: &RnnConfig,
@@ -99,7 +111,7 @@ impl Ready {
         let names = shape.parameter_names();
         let owned = names.iter().map(|n| values(n)).collect::<candle_core::Result<Vec<_>>>()?;
         let slices = ParameterSlices::new(&shape, &mut owned.iter().map(Vec::as_slice));
-        let (_, embedding, output) = tables(config.tie);
+        let (_, embedding, _) = tables(config.tie);
         let (dim, width) = (shape.dim, shape.width());
         let linear = |weight: &[f32], sizes: [usize; 2], bias: &[f32]| {
             let bias = if bias.is_empty() { vec![0.0; sizes[0]] } else { bias.to_vec() };
@@ -121,7 +133,6 @@ impl Ready {
                 combine: shape.attends().then(|| linear(slices.combine, [dim, 2 * dim], &[])),
             },
             embedding: values(embedding)?,
-            output: Source::Memory(parameters).linear(output, "output.bias", precision)?,
             config: config.clone(),
             parameters: parameters.clone(),
             special,
@@ -276,15 +287,6 @@ impl Ready {
             row.position += 1;
         }
         Ok(())
-    }
-
-    /// What follows some of the rows, which there are.
-    pub(crate) fn predict(&self, state: &mut State, rows: Range<usize>, step: &mut Step) {
-        let dim = self.shape.dim;
-        let out = &state.out[rows.start * dim..rows.end * dim];
-        self.output.predict(out, &mut state.room, step);
-        step.weights.clear();
-        step.weights.extend(state.weights[rows].iter_mut().map(std::mem::take));
     }
 
     /// Makes old row `rows[i]`, which there is, the new row `i`.

@@ -19,10 +19,9 @@ use self::weights::{DecoderLayer, EncoderLayer, Norm, Reader};
 use super::scale;
 use crate::batch::{self, SourceBatch};
 use crate::config::{NormPlace, Positions, TransformerConfig};
-use crate::linear::Linear;
 use crate::rnn::tables;
 use crate::source::Source;
-use crate::{Error, Result, SearchPrecision, Special, Step};
+use crate::{Error, Result, SearchPrecision, Special};
 
 /// Which of a decoder's attentions over the source alignments are read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +45,6 @@ pub(crate) struct Ready {
     encoder: Vec<EncoderLayer>,
     target: Embedding,
     decoder: Vec<DecoderLayer>,
-    output: Linear,
 }
 
 /// The ends of a stack: where words come in, and the last norm.
@@ -110,6 +108,20 @@ impl Embedding {
     }
 }
 
+impl State {
+    /// What the output layer sees of some of the rows, `[rows, dim]`; and what they saw of the
+    /// source, which can be had once.
+    pub(crate) fn results(
+        &mut self,
+        rows: Range<usize>,
+        dim: usize,
+        weights: &mut Vec<Vec<f32>>,
+    ) -> &[f32] {
+        weights.extend(self.weights[rows.clone()].iter_mut().map(std::mem::take));
+        &self.run.x[rows.start * dim..rows.end * dim]
+    }
+}
+
 impl Ready {
     pub(crate) fn new(
         config: &TransformerConfig,
@@ -118,7 +130,7 @@ impl Ready {
         precision: SearchPrecision,
     ) -> Result<Self> {
         let read = Reader { config, source, precision };
-        let (src, tgt, output) = tables(config.tie);
+        let (src, tgt, _) = tables(config.tie);
         let embedding = |stack: &str, table: Arc<[f32]>| -> Result<Embedding> {
             let learned = format!("{stack}.positions.weight");
             let positions = source.has(&learned).then(|| source.numbers(&learned)).transpose()?;
@@ -137,7 +149,6 @@ impl Ready {
             encoder: (0..encoder).map(|l| read.encoder_layer(l)).collect::<Result<_>>()?,
             target: embedding("decoder", table)?,
             decoder: (0..decoder).map(|l| read.decoder_layer(l)).collect::<Result<_>>()?,
-            output: source.linear(output, "output.bias", precision)?,
             config: config.clone(),
             precision,
             special,
@@ -285,14 +296,6 @@ impl Ready {
             run.feed_forward(&self.config, &layer.feed_forward)?;
         }
         Ok(())
-    }
-
-    /// What follows some of the rows, which there are.
-    pub(crate) fn predict(&self, state: &mut State, rows: Range<usize>, step: &mut Step) {
-        let (dim, Run { x, work, .. }) = (self.dim(), &mut state.run);
-        self.output.predict(&x[rows.start * dim..rows.end * dim], &mut work.room, step);
-        step.weights.clear();
-        step.weights.extend(state.weights[rows].iter_mut().map(std::mem::take));
     }
 
     /// Makes old row `rows[i]`, which there is, the new row `i`.

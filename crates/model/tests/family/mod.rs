@@ -4,8 +4,8 @@
 use candle_core::{DType, Device, Tensor};
 use kernels::{Mode, Purpose, Random};
 use model::{
-    Batch, EncoderDecoder, Model, ModelConfig, Objective, Ready, Result, SearchPrecision, Special,
-    Vocabs,
+    Batch, EncoderDecoder, Model, ModelConfig, ModelDir, Objective, Ready, Result, SearchPrecision,
+    Shortlist, Special, Step, Vocabs,
 };
 
 pub(crate) const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
@@ -134,6 +134,46 @@ fn check_neighbours_in(config: &ModelConfig, precision: SearchPrecision) -> Resu
                 let same = step.log_probs(row, VOCAB).eq(expected.log_probs(0, VOCAB));
                 assert!(same, "{config:?}, {precision:?}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// What is on a shortlist has the probabilities of a vocabulary of its own, whatever stands beside
+/// it; a list of everything changes nothing.
+pub(crate) fn check_shortlist(config: &ModelConfig) -> Result<()> {
+    let dir = tempfile::tempdir().expect("a directory for the model");
+    model(config, DType::F32)?.save(dir.path())?;
+    let all = Shortlist::new((0..VOCAB as u32).collect(), &[]);
+    let lists: Vec<Vec<u32>> = (0..VOCAB as u32).map(|id| vec![5 + id % 2, 7]).collect();
+    let few = Shortlist::new(vec![4], &lists);
+    let src: Vec<Vec<u32>> = SRC.iter().map(|src| src.to_vec()).collect();
+    let after = |ready: &Ready, src: &[Vec<u32>], rows: &[usize]| -> Result<Step> {
+        let mut state = ready.start(src)?;
+        ready.step(&mut state, &vec![SPECIAL.bos; src.len()])?;
+        ready.select(&mut state, rows)?;
+        ready.step(&mut state, &vec![5; rows.len()])
+    };
+    for precision in PRECISIONS {
+        let open = |list: Option<&Shortlist>| {
+            ModelDir::open(dir.path())?.ready_with(precision, list.cloned())
+        };
+        let [plain, whole, short] = [open(None)?, open(Some(&all))?, open(Some(&few))?];
+        assert_eq!(after(&whole, &src, &[2, 0, 0])?, after(&plain, &src, &[2, 0, 0])?);
+        let step = after(&short, &src, &[2, 0, 0, 1])?;
+        let everything = after(&plain, &src, &[2, 0, 0, 1])?;
+        for (row, sentence) in [2, 0, 0, 1].into_iter().enumerate() {
+            let candidates = few.candidates(&src[sentence], SPECIAL);
+            let logits: Vec<f32> = everything.log_probs(row, VOCAB).collect();
+            let total: f32 = candidates.iter().map(|&id| logits[id as usize].exp()).sum();
+            for (id, log_prob) in step.log_probs(row, VOCAB).enumerate() {
+                match candidates.contains(&(id as u32)) {
+                    true => assert!((log_prob - logits[id] + total.ln()).abs() < 1e-5),
+                    false => assert_eq!(log_prob, f32::NEG_INFINITY),
+                }
+            }
+            let alone = after(&short, &src[sentence..=sentence], &[0])?;
+            assert!(step.log_probs(row, VOCAB).eq(alone.log_probs(0, VOCAB)), "{config:?}");
         }
     }
     Ok(())
