@@ -124,11 +124,11 @@ pub struct Step {
     /// A number for every token that may come next: `[rows, vocab]`, row by row. With the shift of
     /// its row it is the log-probability of the token, in nats.
     pub scores: Vec<f32>,
-    /// What makes log-probabilities of the scores of a row: `[rows]`.
+    /// What makes log-probabilities of the scores of a row: `[rows]`. NaN if one of the scores is.
     pub shifts: Vec<f32>,
-    /// The largest of each [`PEAK_CHUNK`](kernels::slices::PEAK_CHUNK) scores of a row, NaN where
-    /// there is one: `[rows, vocab / PEAK_CHUNK]`, rounded up. What is best is found without
-    /// looking at everything.
+    /// The largest of each [`PEAK_CHUNK`](kernels::slices::PEAK_CHUNK) scores of a row:
+    /// `[rows, vocab / PEAK_CHUNK]`, rounded up. What is best is found without looking at
+    /// everything.
     pub peaks: Vec<f32>,
     /// Attention over the source, the last entry for its EOS: `[src_len + 1]` for each row.
     /// Empty for a model without attention.
@@ -141,11 +141,15 @@ impl Step {
     /// # Panics
     /// If `vocab` is zero.
     pub fn of_log_probs(log_probs: Vec<f32>, vocab: usize, weights: Vec<Vec<f32>>) -> Self {
-        let (rows, chunks) = (log_probs.len() / vocab, vocab.div_ceil(slices::PEAK_CHUNK));
-        let mut peaks = vec![0.0; rows * chunks];
-        (log_probs.chunks_exact(vocab).zip(peaks.chunks_exact_mut(chunks)))
-            .for_each(|(row, peaks)| slices::peaks(row, peaks));
-        Self { scores: log_probs, shifts: vec![0.0; rows], peaks, weights }
+        let chunks = vocab.div_ceil(slices::PEAK_CHUNK);
+        let rows = log_probs.chunks_exact(vocab);
+        let mut peaks = vec![0.0; rows.len() * chunks];
+        let mut shifts = Vec::new();
+        for (row, peaks) in rows.zip(peaks.chunks_exact_mut(chunks)) {
+            slices::peaks(row, peaks);
+            shifts.push(if row.iter().any(|x| x.is_nan()) { f32::NAN } else { 0.0 });
+        }
+        Self { scores: log_probs, shifts, peaks, weights }
     }
 
     /// The log-probabilities of a row, in nats: `[vocab]`.

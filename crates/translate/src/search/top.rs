@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nan_is_an_error_wherever_it_hides() {
+    fn a_nan_is_an_error_of_its_row_wherever_it_hides() {
         for place in [0, 63, 64, 200, 330] {
             let mut row = vec![-1.0f32; 331];
             row[0] = -0.1;
@@ -221,8 +221,7 @@ mod tests {
                 with_row(&row, most_likely).err(),
             ];
             for error in found {
-                let expected = Some(place as u32);
-                assert_eq!(error.and_then(not_a_number), expected);
+                assert_eq!(error.and_then(not_a_number), Some(0), "{place}");
             }
         }
     }

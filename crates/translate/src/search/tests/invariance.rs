@@ -117,11 +117,11 @@ fn a_broken_model_is_an_error() {
     let mut nan = vec![-1.0; 5];
     nan[4] = f32::NAN;
     for (log_probs, weights, message) in [
-        (nan, vec![vec![]], "the model's log-probability of token 4 is NaN"),
+        (nan, vec![vec![]], "the model's log-probability of token 0 is NaN"),
         (vec![-1.0; 4], vec![vec![]], "returned 4 scores, expected 5"),
         (vec![-1.0; 5], vec![], "returned 0 rows of attention weights, expected 1"),
     ] {
-        let model = Broken(Step { shifts: vec![0.0], ..Step::of_log_probs(log_probs, 5, weights) });
+        let model = Broken(Step::of_log_probs(log_probs, 5, weights));
         for beam in [1, 2] {
             let error = search(&model, &[vec![4]], &config(beam, 1, 3)).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
