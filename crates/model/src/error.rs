@@ -83,6 +83,10 @@ pub enum Error {
         name: String,
     },
 
+    /// A source that cannot be read.
+    #[error("the source cannot be cut into the tokens of a model: {0}")]
+    Source(String),
+
     /// An id that no vocabulary holds.
     #[error("id {id} lies outside the {side} vocabulary of {vocab}")]
     UnknownId {

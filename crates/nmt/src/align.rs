@@ -9,10 +9,9 @@ use std::{
 };
 
 use anyhow::Context;
-use model::Ready;
 use serde::Serialize;
 use translate::{
-    Alignment, Translation, Translator,
+    Alignment, Translation,
     alignment::{Level, Linking},
     translation::AlignmentView,
 };
@@ -22,8 +21,9 @@ use crate::{
     attended::AttendedArgs,
     cli::Session,
     console::{Hint, Misuse},
+    ensemble::EnsembleArgs,
     input::{READ_AHEAD, stream_lines, stream_pairs},
-    load::{self, Asked},
+    load::{self, Asked, Loaded},
     output::Output,
     render::{html, svg, terminal},
     search::Search,
@@ -66,6 +66,9 @@ pub(crate) struct Align {
 
     #[command(flatten)]
     search: Search,
+
+    #[command(flatten)]
+    ensemble: EnsembleArgs,
 
     #[command(flatten)]
     attended: AttendedArgs,
@@ -174,13 +177,11 @@ impl Align {
     }
 
     /// The model, which searches and shows alignments as the options say.
-    fn translator(&self, session: &Session<'_>) -> anyhow::Result<Translator<Ready>> {
+    fn translator(&self, session: &Session<'_>) -> anyhow::Result<Loaded> {
         let (attended, precision) = (self.attended.into(), self.search.precision);
-        let mut translator = load::translator(
-            &self.model,
-            Asked { attended, precision, ..Asked::default() },
-            session,
-        )?;
+        let ensemble = self.ensemble.clone();
+        let asked = Asked { attended, precision, ensemble, ..Asked::default() };
+        let mut translator = load::translator(&self.model, asked, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = NonZeroUsize::MIN;
         let level = if self.subwords { Level::Subwords } else { Level::Words };
@@ -193,7 +194,7 @@ impl Align {
     fn align<'a>(
         &self,
         format: Format,
-        translator: &'a Translator<Ready>,
+        translator: &'a Loaded,
     ) -> anyhow::Result<Stream<'a, Aligned>> {
         let first = self.line.map_or(1, NonZeroUsize::get);
         let Some(tgt) = &self.tgt else {

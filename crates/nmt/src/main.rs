@@ -7,6 +7,7 @@ mod cli;
 mod completions;
 mod console;
 mod doctor;
+mod ensemble;
 mod evaluate;
 mod export;
 mod fetch;

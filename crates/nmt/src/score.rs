@@ -7,6 +7,7 @@ use translate::Translation;
 
 use crate::{
     cli::Session,
+    ensemble::EnsembleArgs,
     input::{READ_AHEAD, stream_pairs},
     load::{self, Asked},
     output::Output,
@@ -34,6 +35,9 @@ pub(crate) struct Score {
     /// Their translations
     tgt: PathBuf,
 
+    #[command(flatten)]
+    ensemble: EnsembleArgs,
+
     /// Write numbers, or a line of JSON with the log-probability of each token
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
     format: Format,
@@ -55,7 +59,8 @@ impl Score {
     /// Writes a line for each pair, and says how perplexed the model is by all of them.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
         let pairs = stream_pairs(&self.src, &self.tgt)?;
-        let translator = load::translator(&self.model, Asked::default(), session)?;
+        let asked = Asked { ensemble: self.ensemble, ..Asked::default() };
+        let translator = load::translator(&self.model, asked, session)?;
         let mut out = Output::open(self.out.as_deref())?;
         let (mut nats, mut n_tokens) = (0.0, 0);
         for scored in translator.align_pairs(pairs, READ_AHEAD) {

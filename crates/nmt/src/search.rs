@@ -3,7 +3,10 @@
 use std::num::NonZeroUsize;
 
 use model::SearchPrecision;
-use translate::search::{LengthPenalty, NonNegative, Positive, Sampling, SearchConfig, Share};
+use translate::{
+    mbr::{Mbr, Utility},
+    search::{Diverse, LengthPenalty, NonNegative, Positive, Sampling, SearchConfig, Share},
+};
 
 /// How to look for a translation. What is left out is as the model's own settings say.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,6 +27,14 @@ pub(crate) struct Search {
     #[arg(long, value_name = "KIND")]
     length_penalty: Option<LengthPenalty>,
 
+    /// Prefer translations that read all of the source: weigh what they left out with B
+    ///
+    /// For each source token that was looked at less than once in all, the logarithm of how much
+    /// it was, times B, is added to the score (Wu et al., 2016). 0 turns it off; needs a model
+    /// with attention.
+    #[arg(long, value_name = "B")]
+    coverage_penalty: Option<NonNegative>,
+
     /// Make translations of at least N tokens
     #[arg(long, value_name = "N")]
     min_len: Option<usize>,
@@ -43,6 +54,29 @@ pub(crate) struct Search {
     /// More need more memory. The translations are the same.
     #[arg(long, value_name = "N")]
     batch_tokens: Option<NonZeroUsize>,
+
+    /// Divide the beam into N groups that keep apart, for `--nbest` that differ
+    ///
+    /// Each group avoids the words with which those before it have just gone on (diverse beam
+    /// search, Vijayakumar et al., 2018).
+    #[arg(long, value_name = "N", conflicts_with = "sample")]
+    diverse_groups: Option<NonZeroUsize>,
+
+    /// Keep groups apart by S nats for each hypothesis that has a word already [default: 0.5]
+    #[arg(long, value_name = "S", requires = "diverse_groups")]
+    diversity: Option<NonNegative>,
+
+    /// Return the candidate most like all others, by `chrf` or `bleu`, not the most probable
+    ///
+    /// Minimum-Bayes-risk decoding (Eikema and Aziz, 2020), of the best that the beam finds or,
+    /// with `--sample`, of samples. Scores stay those of the model; JSON has the expected utility
+    /// as well.
+    #[arg(long, value_name = "METRIC")]
+    mbr: Option<Utility>,
+
+    /// Compare N candidates with each other [default: 20]
+    #[arg(long, value_name = "N", requires = "mbr")]
+    candidates: Option<NonZeroUsize>,
 
     /// Multiply in `f32`, `bf16` or `int8` [default: as the model is stored]
     ///
@@ -77,6 +111,7 @@ impl Search {
         let mut config = config.clone();
         set(&mut config.beam, self.beam);
         set(&mut config.length_penalty, self.length_penalty);
+        set(&mut config.coverage_penalty, self.coverage_penalty);
         set(&mut config.min_len, self.min_len);
         set(&mut config.max_len_factor, self.max_len_factor);
         set(&mut config.no_repeat_ngram, self.no_repeat_ngram);
@@ -84,7 +119,18 @@ impl Search {
         if self.beam.is_some() {
             config.sample = None;
         }
+        if let Some(groups) = self.diverse_groups {
+            let mut diverse = Diverse { groups, ..config.diverse.unwrap_or_default() };
+            set(&mut diverse.strength, self.diversity);
+            (config.diverse, config.sample) = (Some(diverse), None);
+        }
+        if let Some(utility) = self.mbr {
+            let mut mbr = Mbr { utility, ..config.mbr.unwrap_or_default() };
+            set(&mut mbr.candidates, self.candidates);
+            config.mbr = Some(mbr);
+        }
         if self.sample {
+            config.diverse = None;
             let mut sampling = config.sample.unwrap_or_default();
             set(&mut sampling.temperature, self.temperature);
             set(&mut sampling.top_p, self.top_p);
@@ -133,6 +179,19 @@ mod tests {
     }
 
     #[test]
+    fn groups_and_reranking_keep_what_is_not_said() {
+        let config = parsed("--diverse-groups 3").unwrap().over(&SearchConfig::default(), None);
+        let diverse = config.diverse.unwrap();
+        assert_eq!((diverse.groups.get(), diverse.strength.get()), (3, 0.5));
+        let search = parsed("--mbr bleu --sample --candidates 9 --coverage-penalty 0.3").unwrap();
+        let sampled = search.over(&config, None);
+        assert_eq!((sampled.diverse, sampled.coverage_penalty.get()), (None, 0.3));
+        let mbr = sampled.mbr.unwrap();
+        assert_eq!((mbr.utility, mbr.candidates.get()), (Utility::Bleu, 9));
+        assert_eq!(parsed("").unwrap().over(&sampled, None), sampled);
+    }
+
+    #[test]
     fn sampling_is_seeded() {
         let search = parsed("--sample --top-k 5 --temperature 0.5").unwrap();
         let sampling = search.over(&SearchConfig::default(), Some(9)).sample.unwrap();
@@ -146,6 +205,11 @@ mod tests {
             "--beam 0",
             "--top-k 3",
             "--sample --beam 3",
+            "--diversity 1",
+            "--diverse-groups 2 --sample",
+            "--candidates 5",
+            "--mbr ter",
+            "--coverage-penalty -1",
             "--sample --temperature 0",
             "--sample --top-p 1.5",
             "--length-penalty google",

@@ -1,5 +1,6 @@
 //! `nmt translate`: text in, text out.
 
+mod demands;
 mod session;
 
 use std::{
@@ -12,11 +13,13 @@ use std::{
 use serde::Serialize;
 use translate::Translation;
 
+use self::demands::Demands;
 use crate::{
     attended::AttendedArgs,
     cli::Session,
-    console::{Hint, grouped},
-    input::{READ_AHEAD, stream_lines},
+    console::{Hint, Misuse, grouped},
+    ensemble::EnsembleArgs,
+    input::READ_AHEAD,
     load::{self, Asked},
     output::Output,
     search::Search,
@@ -35,6 +38,8 @@ Examples:
   nmt translate runs/toy/best < input.txt > output.txt
   nmt translate runs/toy/best input.txt --beam 1 --alignment output.align
   nmt translate runs/toy/best input.txt --nbest 5 --format jsonl
+  nmt translate runs/toy/best input.txt --glossary terms.tsv
+  nmt translate runs/toy/best input.txt --ensemble runs/other/best
   nmt translate runs/toy/best")]
 pub(crate) struct Translate {
     /// Directory of a model, such as `RUN/best` of `nmt train`
@@ -48,9 +53,17 @@ pub(crate) struct Translate {
 
     /// Choose among likely translations of the words of a line, instead of among all words
     ///
-    /// Needs the list that `nmt shortlist` writes into the model directory.
+    /// Needs the list that `nmt shortlist` writes into the model directory. What a translation has
+    /// to hold may not be on it, so it goes with no requirements.
     #[arg(long, help_heading = "Search")]
+    #[arg(conflicts_with_all = ["prefix_file", "constraints", "glossary"])]
     shortlist: bool,
+
+    #[command(flatten)]
+    demands: Demands,
+
+    #[command(flatten)]
+    ensemble: EnsembleArgs,
 
     #[command(flatten)]
     attended: AttendedArgs,
@@ -105,24 +118,30 @@ impl Translate {
             attended: self.attended.into(),
             precision: self.search.precision,
             shortlist: self.shortlist,
+            ensemble: self.ensemble.clone(),
         };
         let mut translator = load::translator(&self.model, asked, session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = self.nbest;
+        translator.config.alternatives = self.demands.alternatives;
+        translator.config.check(self.demands.has_phrases()).map_err(|e| Misuse(e.to_string()))?;
+        let terms = self.demands.glossary(&translator)?;
         let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         if self.input.is_none() && self.out.is_none() && terminal {
-            return session::run(&translator, session);
+            self.demands.check_session()?;
+            let ending = (!self.shortlist).then(|| self.demands.ending());
+            return session::run(&translator, ending, terms, session);
         }
 
         let start = Instant::now();
         let mut tally = Tally::default();
         let mut output = Output::open(self.out.as_deref())?;
         let mut alignments = self.alignment.as_deref().map(Some).map(Output::open).transpose()?;
-        let lines = stream_lines(self.input.as_deref())?;
+        let lines = self.demands.requests(self.input.as_deref(), terms)?;
         for translated in translator.translate_lines(lines, self.read_ahead) {
-            let (src, found) = translated?;
+            let (request, found) = translated?;
             tally.add(&found);
-            self.write(&mut output, &src, &found, tally.lines)?;
+            self.write(&mut output, &request.text, &found, tally.lines)?;
             if let Some(file) = &mut alignments {
                 writeln!(file, "{}", links(&found).hint(NO_ATTENTION)?)?;
             }
@@ -135,6 +154,9 @@ impl Translate {
         }
         output.finish()?;
         session.console.note("done", tally.told(start));
+        if tally.unmet > 0 {
+            session.console.warn(tally.told_unmet());
+        }
         Ok(())
     }
 
@@ -151,7 +173,7 @@ impl Translate {
                 serde_json::to_writer(&mut *out, &Record { src, translations: found })?;
                 writeln!(out)?;
             }
-            Format::Text if self.nbest.get() > 1 => {
+            Format::Text if self.nbest.get() > 1 || self.demands.alternatives.is_some() => {
                 for Translation { score, text, .. } in found {
                     writeln!(out, "{number}\t{score:.4}\t{text}")?;
                 }
@@ -180,6 +202,8 @@ struct Tally {
     lines: usize,
     tokens: usize,
     unfinished: usize,
+    /// Lines whose best translation lacks what was required.
+    unmet: usize,
 }
 
 impl Tally {
@@ -188,7 +212,17 @@ impl Tally {
         if let Some(best) = found.first() {
             self.tokens += best.tokens.len();
             self.unfinished += usize::from(!best.finished);
+            self.unmet += usize::from(!best.unmet.is_empty());
         }
+    }
+
+    /// What is said where phrases are missing.
+    fn told_unmet(&self) -> String {
+        let lines = match self.unmet {
+            1 => "1 translation lacks phrases".to_owned(),
+            n => format!("{} translations lack phrases", grouped(n)),
+        };
+        format!("{lines} that were required: `unmet` in `--format jsonl` says which")
     }
 
     /// `1,014 lines · 13,871 tokens · 9.4 s · 1,476 tokens/s`.
@@ -221,6 +255,8 @@ mod tests {
         let told = tally.told(Instant::now());
         assert!(told.starts_with("2 lines · 0 tokens · "), "{told}");
         assert!(told.ends_with(" · 1 cut off at the longest allowed length"), "{told}");
+        tally.add(&[Translation { unmet: vec!["x".into()], ..translation("c", -1.0) }]);
+        assert!(tally.told_unmet().starts_with("1 translation lacks phrases that were required"));
     }
 
     #[test]

@@ -179,6 +179,11 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The bytes that `id` stands for; none for a special id, a tag, or one that there is not.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.pieces.get(id as usize).map_or(&[], |piece| piece)
+    }
+
     /// The number of entries, special tokens included.
     pub fn vocab_size(&self) -> usize {
         self.pieces.len()

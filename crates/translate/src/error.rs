@@ -72,6 +72,52 @@ pub enum Error {
         expected: usize,
     },
 
+    /// Settings of a search that exclude each other.
+    #[error("{one} and {other} do not go together: {reason}")]
+    Contradiction {
+        /// What was asked for.
+        one: &'static str,
+        /// What was asked for as well.
+        other: &'static str,
+        /// Why there is nothing that is both.
+        reason: &'static str,
+    },
+
+    /// More is to be in a translation than can be kept track of.
+    #[error("line {line} requires {found} phrases, expected at most {limit}")]
+    TooManyPhrases {
+        /// The line, counted from 1.
+        line: usize,
+        /// Its phrases.
+        found: usize,
+        /// See [`MOST_PHRASES`](crate::search::MOST_PHRASES).
+        limit: usize,
+    },
+
+    /// A line is no entry of a glossary.
+    #[error("found {found:?}, expected a source phrase and a target phrase with a tab between")]
+    GlossaryEntry {
+        /// The line.
+        found: String,
+    },
+
+    /// Models that cannot translate together.
+    #[error("model {model} does not fit the first: its {what} is {found}, expected {expected}")]
+    Ensemble {
+        /// Which model, counted from 1.
+        model: usize,
+        /// What differs.
+        what: &'static str,
+        /// What it has.
+        found: String,
+        /// What the first has.
+        expected: String,
+    },
+
+    /// What was covered is to count, but the model does not say it.
+    #[error("a coverage penalty needs attention weights, and the model has no attention")]
+    NoAttention,
+
     /// Sources and targets do not pair up.
     #[error("{sources} sources but {targets} targets, expected one target for each source")]
     Unpaired {

@@ -4,6 +4,10 @@
 //! |---|---|
 //! | [`translator`] | lines in, translations out |
 //! | [`search`](mod@search) | source ids → the best target ids: greedy, beam, sampling |
+//! | [`ensemble`] | several models as one |
+//! | [`request`] | a line, and what is asked of its translation |
+//! | [`glossary`] | which target phrases the words of a line require |
+//! | [`mbr`] | the candidate that agrees most with all others |
 //! | [`rescore`] | log-probability of a given translation |
 //! | [`alignment`] | attention weights → word links; how good links are |
 //! | [`aligner`] | links without a network, from the statistics of a parallel text |
@@ -14,7 +18,11 @@
 
 pub mod aligner;
 pub mod alignment;
+pub mod ensemble;
 mod error;
+pub mod glossary;
+pub mod mbr;
+pub mod request;
 pub mod rescore;
 pub mod search;
 pub mod shortlist;
@@ -25,7 +33,10 @@ pub mod translator;
 
 pub use aligner::Aligner;
 pub use alignment::Alignment;
+pub use ensemble::Ensemble;
 pub use error::{Error, Result};
+pub use glossary::Glossary;
+pub use request::Request;
 pub use rescore::{Scored, score};
 pub use search::{Hypothesis, SearchConfig, search};
 pub use translation::Translation;

@@ -8,11 +8,17 @@
 //! and the other probabilities stay what the model says. Tokens are pieces of bytes, so there is
 //! no word that could not be written, and unknown words cannot occur.
 
+mod alternatives;
+mod banks;
 mod beam;
 mod config;
+mod coverage;
+mod diverse;
 mod greedy;
 mod hypothesis;
 mod length_penalty;
+mod phrases;
+mod prefix;
 mod repetition;
 mod rules;
 mod sample;
@@ -20,17 +26,25 @@ mod sample;
 mod tests;
 mod top;
 
-pub use config::{FILE, Sampling, SearchConfig};
+pub use config::{Diverse, FILE, Sampling, SearchConfig};
+pub use coverage::LEAST_COVERAGE;
 pub use hypothesis::Hypothesis;
 pub use length_penalty::LengthPenalty;
+pub use phrases::{MOST_PHRASES, Phrases, WordEdges};
+pub use prefix::{Fork, Prefix};
 pub use repetition::LONGEST_CYCLE;
+pub use rules::Requirements;
 pub use text::number::{NonNegative, Positive, Share};
 
+use std::sync::Arc;
+
+use alternatives::Alternatives;
 use beam::Beam;
+use diverse::DiverseBeam;
 use greedy::Greedy;
 use kernels::slices::{self, PEAK_CHUNK};
 use model::{EncoderDecoder, Step};
-use rules::Rules;
+use rules::{Rules, Task};
 use sample::Sample;
 
 use crate::{Error, Result};
@@ -48,14 +62,49 @@ pub fn search<M: EncoderDecoder>(
     sources: &[Vec<u32>],
     config: &SearchConfig,
 ) -> Result<Vec<Vec<Hypothesis>>> {
-    let rules = |src: &[u32]| Rules::new(config, model.special(), src);
-    let n_best = config.n_best.get();
-    match (&config.sample, config.width()) {
+    search_required(model, sources, &[], config)
+}
+
+/// [`search`] for translations of which more is asked. `required` is empty, or says of each source
+/// what its translation has to begin with and to contain.
+///
+/// An empty source of which something is required is translated like any other.
+///
+/// # Errors
+/// As [`search`]; [`Error::Unpaired`] if there are requirements for more or fewer sources;
+/// [`Error::Contradiction`] if the settings do not go together, or not with the requirements.
+pub fn search_required<M: EncoderDecoder>(
+    model: &M,
+    sources: &[Vec<u32>],
+    required: &[Requirements],
+    config: &SearchConfig,
+) -> Result<Vec<Vec<Hypothesis>>> {
+    if !required.is_empty() && required.len() != sources.len() {
+        return Err(Error::Unpaired { sources: sources.len(), targets: required.len() });
+    }
+    let some = |required: &Requirements| (!required.is_empty()).then(|| Arc::new(required.clone()));
+    let required: Vec<Option<Arc<Requirements>>> = required.iter().map(some).collect();
+    let wanted = required.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+    let tasks: Vec<Task<'_>> =
+        sources.iter().zip(wanted).map(|(src, required)| Task { src, required }).collect();
+    let rules = |task: &Task<'_>| Rules::new(config, model.special(), task);
+    let constrained = required.iter().flatten().any(|required| !required.phrases.is_empty());
+    config.check(constrained)?;
+    let (n_best, width) = (config.n_best.get(), config.width());
+    if let Some(Diverse { groups, strength }) = config.diverse {
+        return run(model, &tasks, |task| {
+            DiverseBeam::new(&rules(task), width, groups, strength, n_best)
+        });
+    }
+    if let Some(n) = config.alternatives {
+        return run(model, &tasks, |task| Alternatives::new(rules(task), n.get(), width));
+    }
+    match (&config.sample, width) {
         (Some(how), _) => {
-            run(model, sources, |src| Sample::new(rules(src), how.clone(), n_best, src))
+            run(model, &tasks, |task| Sample::new(rules(task), how.clone(), n_best, task.src))
         }
-        (None, 1) => run(model, sources, |src| Greedy::new(rules(src))),
-        (None, width) => run(model, sources, |src| Beam::new(rules(src), width, n_best)),
+        (None, 1) if !constrained => run(model, &tasks, |task| Greedy::new(rules(task))),
+        (None, width) => run(model, &tasks, |task| Beam::new(rules(task), width, n_best)),
     }
 }
 
@@ -63,6 +112,9 @@ pub fn search<M: EncoderDecoder>(
 trait Sentence {
     /// How many rows of the batch are its hypotheses; none when it is done.
     fn rows(&self) -> usize;
+
+    /// Whether attention weights decide what its hypotheses are worth.
+    fn weighs_coverage(&self) -> bool;
 
     /// Extends the hypotheses by a token, given what the model says about each of them.
     fn advance(&mut self, rows: Rows<'_>, next: &mut Next) -> Result<()>;
@@ -109,6 +161,32 @@ impl Row<'_> {
         }
     }
 
+    /// Changes the score of a token, if there is such a token, and returns what it was.
+    fn replace(&mut self, token: u32, new: impl Fn(f32) -> f32) -> f32 {
+        let Some(score) = self.scores.get_mut(token as usize) else { return f32::NEG_INFINITY };
+        let before = *score;
+        *score = new(before);
+        let chunk = token as usize / PEAK_CHUNK;
+        let scores = self.scores.chunks(PEAK_CHUNK).nth(chunk).unwrap_or_default();
+        slices::peaks(scores, &mut self.peaks[chunk..=chunk]);
+        before
+    }
+
+    /// Gives probability zero to all tokens but these. Their probabilities stay.
+    fn keep_only(&mut self, tokens: impl Iterator<Item = u32>) {
+        let score = |token: u32| Some((token as usize, *self.scores.get(token as usize)?));
+        let kept: Vec<(usize, f32)> = tokens.filter_map(score).collect();
+        self.scores.fill(f32::NEG_INFINITY);
+        kept.into_iter().for_each(|(token, score)| self.scores[token] = score);
+        slices::peaks(self.scores, self.peaks);
+    }
+
+    /// The log-probability of a token, in nats: that of nothing if there is no such token.
+    fn log_prob(&self, token: u32) -> f32 {
+        let score = self.scores.get(token as usize).copied();
+        score.unwrap_or(f32::NEG_INFINITY) + self.shift
+    }
+
     /// The log-probabilities of all tokens, in nats.
     fn log_probs(&self) -> impl Iterator<Item = f32> {
         self.scores.iter().map(|score| score + self.shift)
@@ -136,6 +214,33 @@ impl Rows<'_> {
             shift: self.shifts[idx],
             peaks: &mut self.peaks[idx * chunks..][..chunks],
         }
+    }
+
+    /// A few neighbouring hypotheses.
+    fn part(&mut self, first: usize, n: usize) -> Rows<'_> {
+        let (vocab, chunks) = (self.vocab, chunks(self.vocab));
+        Rows {
+            scores: &mut self.scores[first * vocab..][..n * vocab],
+            shifts: &self.shifts[first..first + n],
+            peaks: &mut self.peaks[first * chunks..][..n * chunks],
+            weights: &mut self.weights[first..first + n],
+            vocab,
+        }
+    }
+
+    /// Calls `with` on a copy of the first hypothesis alone.
+    fn copied<R>(&self, with: impl FnOnce(Rows<'_>) -> R) -> R {
+        let vocab = self.vocab;
+        let mut scores = self.scores[..vocab].to_vec();
+        let mut peaks = self.peaks[..chunks(vocab)].to_vec();
+        let mut weights = [self.weights[0].clone()];
+        with(Rows {
+            scores: &mut scores,
+            shifts: &self.shifts[..1],
+            peaks: &mut peaks,
+            weights: &mut weights,
+            vocab,
+        })
     }
 
     /// Attention weights of one hypothesis: `[src_len + 1]`. They can be taken once.
@@ -166,21 +271,29 @@ impl Next {
         self.parents.push(self.first + parent);
         self.tokens.push(token);
     }
+
+    /// Calls `with` while parents are counted from `offset` rows further on.
+    fn further<R>(&mut self, offset: usize, with: impl FnOnce(&mut Self) -> R) -> R {
+        self.first += offset;
+        let result = with(self);
+        self.first -= offset;
+        result
+    }
 }
 
-/// Searches all sources that are not empty in one batch.
+/// Searches all sentences that are not empty in one batch.
 fn run<M: EncoderDecoder, S: Sentence>(
     model: &M,
-    sources: &[Vec<u32>],
-    sentence: impl Fn(&[u32]) -> S,
+    tasks: &[Task<'_>],
+    sentence: impl Fn(&Task<'_>) -> S,
 ) -> Result<Vec<Vec<Hypothesis>>> {
-    let mut results = vec![vec![Hypothesis::empty()]; sources.len()];
-    let filled = || sources.iter().enumerate().filter(|(_, src)| !src.is_empty());
-    let batch: Vec<Vec<u32>> = filled().map(|(_, src)| src.clone()).collect();
+    let mut results = vec![vec![Hypothesis::empty()]; tasks.len()];
+    let filled = || tasks.iter().enumerate().filter(|(_, task)| !task.is_empty());
+    let batch: Vec<Vec<u32>> = filled().map(|(_, task)| task.src.to_vec()).collect();
     if batch.is_empty() {
         return Ok(results);
     }
-    let mut live: Vec<(usize, S)> = filled().map(|(idx, src)| (idx, sentence(src))).collect();
+    let mut live: Vec<(usize, S)> = filled().map(|(idx, task)| (idx, sentence(task))).collect();
     let mut state = model.start(&batch)?;
     let mut last = vec![model.special().bos; live.len()];
     let (mut next, mut step) = (Next::default(), Step::default());
@@ -218,6 +331,11 @@ fn advance_all<M: EncoderDecoder, S: Sentence>(
         let (part, others) = rest.split_at_mut(n);
         model.predict(state, next.first..next.first + n_rows, step)?;
         check(step, n_rows, model.vocab())?;
+        if part.iter().any(|(_, sentence)| sentence.weighs_coverage())
+            && step.weights.iter().any(Vec::is_empty)
+        {
+            return Err(Error::NoAttention);
+        }
         advance(part, step, model.vocab(), next)?;
         rest = others;
     }

@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 use text::{Encoding, Tokenizers};
 
 use crate::{
-    Hypothesis, Result, Scored,
+    Hypothesis, Result, Scored, SearchConfig,
     alignment::{Alignment, Level, Linking, Side},
-    search::LengthPenalty,
 };
 
 /// One translation of one sentence. As JSON it is an object on one line; numbers are finite.
@@ -14,12 +13,19 @@ use crate::{
 pub struct Translation {
     /// The translation, on one line: line breaks that a model may produce are spaces in it.
     pub text: String,
-    /// `log_prob` after the length penalty: what translations of a sentence are ranked by.
+    /// `log_prob` after the length penalty and with the coverage penalty: what translations of a sentence are ranked by.
     pub score: f64,
     /// Log-probability in nats: the sum over `tokens`.
     pub log_prob: f64,
     /// Whether the model ended the sentence, rather than being stopped.
     pub finished: bool,
+    /// The phrases that were required and are not in it, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<String>,
+    /// How similar it can be expected to be to another translation of the model, in percent: what
+    /// translations are ranked by if they are reranked by minimum Bayes risk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utility: Option<f64>,
     /// What the translation was made of, in order; at last the end of the sentence, if the
     /// translation is finished and was not given by an empty source.
     pub tokens: Vec<Token>,
@@ -71,6 +77,11 @@ impl Tokenized {
     }
 }
 
+/// A text without line breaks: a space for each, one byte for one byte.
+fn on_one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
 /// What a translation is made from, besides the model's numbers.
 pub(crate) struct Context<'a> {
     pub(crate) tokenizers: &'a Tokenizers,
@@ -79,11 +90,20 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// What `hypothesis` says in words.
-    pub(crate) fn translation(&self, src: &Tokenized, found: Hypothesis) -> Result<Translation> {
+    /// The text of a translation.
+    pub(crate) fn text(&self, ids: &[u32]) -> Result<String> {
+        Ok(on_one_line(&self.tokenizers.tgt.decode(ids)?))
+    }
+
+    /// What `hypothesis` says in words; `names` are the phrases that were required.
+    pub(crate) fn translation(
+        &self,
+        src: &Tokenized,
+        found: Hypothesis,
+        names: &[String],
+    ) -> Result<Translation> {
         let decoded = self.tokenizers.tgt.decode_with_spans(&found.ids)?;
-        // One byte for one byte: the spans stay right.
-        let text = decoded.text.replace(['\n', '\r'], " ");
+        let text = on_one_line(&decoded.text);
         let encoding = Encoding { ids: found.ids, spans: decoded.spans };
         let tgt = Tokenized { text, encoding };
         Ok(Translation {
@@ -93,6 +113,8 @@ impl Context<'_> {
             score: found.score,
             log_prob: found.log_prob,
             finished: found.finished,
+            unmet: found.lacking.iter().filter_map(|&idx| names.get(idx)).cloned().collect(),
+            utility: None,
         })
     }
 
@@ -102,15 +124,17 @@ impl Context<'_> {
         src: &Tokenized,
         tgt: Tokenized,
         scored: Scored,
-        penalty: LengthPenalty,
+        config: &SearchConfig,
     ) -> Result<Translation> {
         Ok(Translation {
             alignment: self.alignment(src, &tgt, &scored.weights)?,
             tokens: self.tokens(&tgt, &scored.token_log_probs),
             text: tgt.text,
-            score: penalty.score(scored.log_prob, scored.token_log_probs.len()),
+            score: config.score(&scored),
             log_prob: scored.log_prob,
             finished: true,
+            unmet: Vec::new(),
+            utility: None,
         })
     }
 

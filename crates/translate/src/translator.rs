@@ -3,16 +3,23 @@
 mod ahead;
 mod batches;
 mod open;
+mod required;
 
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 
 use model::EncoderDecoder;
 use text::{Encoding, Tokenizer, Tokenizers};
 
 use self::ahead::Ahead;
 pub use self::open::check_tokenizers;
+use self::required::{Required, Words, required};
 use crate::{
-    Error, Hypothesis, Result, SearchConfig, Translation, score, search,
+    Error, Hypothesis, Result, SearchConfig, Translation,
+    mbr::{self, Mbr},
+    request::Line,
+    score,
+    search::search_required,
     translation::{AlignmentView, Context, Tokenized},
 };
 
@@ -25,6 +32,14 @@ pub struct Translator<M> {
     pub config: SearchConfig,
     /// How alignments are read off attention weights.
     pub view: AlignmentView,
+    /// Found when the first phrase or prefix is required.
+    words: OnceLock<Words>,
+}
+
+/// A line in tokens, and what is required of its translation.
+struct Prepared {
+    source: Tokenized,
+    required: Required,
 }
 
 impl<M: EncoderDecoder + Sync> Translator<M> {
@@ -42,7 +57,8 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
                 expected: model.vocab().to_string(),
             });
         }
-        Ok(Self { model, tokenizers, config, view: AlignmentView::default() })
+        let view = AlignmentView::default();
+        Ok(Self { model, tokenizers, config, view, words: OnceLock::new() })
     }
 
     /// The model.
@@ -63,15 +79,17 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
     /// does not depend on what else is in its batch.
     ///
     /// # Errors
-    /// [`Error::TooLong`] if a line has too many tokens; otherwise what [`search`](search()) says.
-    pub fn translate(&self, lines: &[String]) -> Result<Vec<Vec<Translation>>> {
-        let tokenized: Result<Vec<_>> =
-            lines.iter().zip(1..).map(|(line, number)| self.source(line, number)).collect();
-        self.translate_tokenized(&tokenized?)
+    /// [`Error::TooLong`] if a line has too many tokens, [`Error::TooManyPhrases`]; otherwise what
+    /// [`search_required`] says.
+    pub fn translate<L: Line>(&self, lines: &[L]) -> Result<Vec<Vec<Translation>>> {
+        let prepared: Result<Vec<_>> =
+            lines.iter().zip(1..).map(|(line, number)| self.prepare(line, number)).collect();
+        self.translate_prepared(&prepared?)
     }
 
     /// Translates lines as they come, reading at most `read_ahead` lines before it translates
-    /// them, so that the input may be endless. A line may be anything that has a text.
+    /// them, so that the input may be endless. A line may be anything that has a text, or a
+    /// [`Request`](crate::Request), which asks for more.
     ///
     /// Each line comes back with what [`translate`](Self::translate) makes of it, in order. An
     /// error, of the input or of the translation, comes after the results of all lines before
@@ -82,11 +100,11 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         read_ahead: NonZeroUsize,
     ) -> impl Iterator<Item = std::result::Result<(L, Vec<Translation>), E>>
     where
-        L: AsRef<str>,
+        L: Line,
         E: From<Error>,
     {
-        let prepare = |line: &L, number| self.source(line.as_ref(), number);
-        Ahead::new(lines, read_ahead, prepare, |sources: &[_]| self.translate_tokenized(sources))
+        let prepare = |line: &L, number| self.prepare(line, number);
+        Ahead::new(lines, read_ahead, prepare, |lines: &[_]| self.translate_prepared(lines))
     }
 
     /// Says what the model thinks of given pairs of source and translation: log-probabilities
@@ -121,25 +139,48 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
                 batch.iter().map(|&idx| of(&pairs[idx]).encoding.ids.clone()).collect()
             };
             let scored = score(&self.model, &ids(|pair| &pair.0), &ids(|pair| &pair.1))?;
-            let penalty = self.config.length_penalty;
             let given = |(&idx, scored): (&usize, _)| {
                 let (src, tgt) = &pairs[idx];
-                self.context().given(src, tgt.clone(), scored, penalty)
+                self.context().given(src, tgt.clone(), scored, &self.config)
             };
             batch.iter().zip(scored).map(given).collect()
         })
     }
 
-    fn translate_tokenized(&self, sources: &[Tokenized]) -> Result<Vec<Vec<Translation>>> {
-        self.each_batch(sources.iter().map(|source| source.encoding.ids.len()), |batch| {
-            let ids: Vec<_> = batch.iter().map(|&idx| sources[idx].encoding.ids.clone()).collect();
-            let context = self.context();
-            let translated = |(&idx, n_best): (&usize, Vec<Hypothesis>)| {
-                let translation = |hypothesis| context.translation(&sources[idx], hypothesis);
-                n_best.into_iter().map(translation).collect()
-            };
-            batch.iter().zip(search(&self.model, &ids, &self.config)?).map(translated).collect()
+    fn translate_prepared(&self, lines: &[Prepared]) -> Result<Vec<Vec<Translation>>> {
+        let mut config = self.config.clone();
+        if let Some(Mbr { candidates, .. }) = config.mbr {
+            config.n_best = candidates;
+        }
+        self.each_batch(lines.iter().map(|line| line.source.encoding.ids.len()), |batch| {
+            let ids: Vec<_> =
+                batch.iter().map(|&idx| lines[idx].source.encoding.ids.clone()).collect();
+            let required = |&idx: &usize| lines[idx].required.requirements.clone();
+            let nothing = batch.iter().all(|&idx| lines[idx].required.requirements.is_empty());
+            let required: Vec<_> =
+                if nothing { Vec::new() } else { batch.iter().map(required).collect() };
+            let found = search_required(&self.model, &ids, &required, &config)?;
+            let translated = |(&idx, found): (&usize, _)| self.in_words(&lines[idx], found);
+            batch.iter().zip(found).map(translated).collect()
         })
+    }
+
+    /// What was found for a line, reranked if the settings say so.
+    fn in_words(&self, line: &Prepared, found: Vec<Hypothesis>) -> Result<Vec<Translation>> {
+        let context = self.context();
+        let translation =
+            |found: Hypothesis| context.translation(&line.source, found, &line.required.names);
+        let Some(Mbr { utility, .. }) = self.config.mbr else {
+            return found.into_iter().map(translation).collect();
+        };
+        let texts: Result<Vec<String>> = found.iter().map(|one| context.text(&one.ids)).collect();
+        let weights = mbr::weights(&found, self.config.sample.is_some());
+        let ranked = mbr::rank(&texts?, &weights, utility).into_iter();
+        let best = ranked.take(self.config.n_best.get()).map(|one| {
+            let translation = translation(found[one.idx].clone())?;
+            Ok(Translation { utility: Some(one.utility), ..translation })
+        });
+        best.collect()
     }
 
     /// Does `work` on sentences of these lengths, batch by batch, and returns its results in the
@@ -150,6 +191,19 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         work: impl Fn(&[usize]) -> Result<Vec<R>> + Sync,
     ) -> Result<Vec<R>> {
         batches::each(&batches::of_similar_length(lens, self.config.batch_tokens.get()), work)
+    }
+
+    fn prepare(&self, line: &impl Line, number: usize) -> Result<Prepared> {
+        let source = self.source(line.text(), number)?;
+        let Some(request) = line.request() else {
+            return Ok(Prepared { source, required: Required::default() });
+        };
+        if request.prefix.is_empty() && request.phrases.is_empty() {
+            return Ok(Prepared { source, required: Required::default() });
+        }
+        let Tokenizers { tgt, normalize, .. } = &self.tokenizers;
+        let words = self.words.get_or_init(|| Words::of(tgt));
+        Ok(Prepared { source, required: required(request, number, words, tgt, normalize)? })
     }
 
     fn source(&self, text: &str, line: usize) -> Result<Tokenized> {

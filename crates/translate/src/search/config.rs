@@ -5,8 +5,8 @@ use std::{fs, io::Read, num::NonZeroUsize, path::Path};
 use serde::{Deserialize, Serialize};
 use text::number::{NonNegative, Positive, Share};
 
-use super::LengthPenalty;
-use crate::Error;
+use super::{LengthPenalty, coverage::coverage};
+use crate::{Error, Scored, mbr::Mbr};
 
 /// The file of a model directory that says how the model is best searched.
 pub const FILE: &str = "generation_config.json";
@@ -43,9 +43,52 @@ pub struct SearchConfig {
     pub max_src_len: NonZeroUsize,
     /// What scores are divided by.
     pub length_penalty: LengthPenalty,
+    /// Added to scores: this times the sum, over the source's tokens, of the logarithm of how
+    /// much each was attended to, at most 1 (Wu et al., 2016, eq. 14). 0 turns it off; anything
+    /// else needs a model with attention.
+    #[serde(skip_serializing_if = "is_off")]
+    pub coverage_penalty: NonNegative,
     /// Draw tokens at random instead of looking for the best.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<Sampling>,
+    /// Divide the beam into groups that are pushed apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diverse: Option<Diverse>,
+    /// Translations that go on in so many ways where a choice is first to be made, the best for
+    /// each way, instead of the best of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alternatives: Option<NonZeroUsize>,
+    /// Return the candidates that agree most with the others, not the most probable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mbr: Option<Mbr>,
+}
+
+/// Diverse beam search (Vijayakumar et al., 2018).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Diverse {
+    /// Groups that the beam is divided into, as evenly as can be.
+    pub groups: NonZeroUsize,
+    /// Nats by which a token is worse in a group for each hypothesis of the groups before that
+    /// goes on with it at the same place.
+    pub strength: NonNegative,
+}
+
+impl Default for Diverse {
+    fn default() -> Self {
+        Self {
+            groups: const { NonZeroUsize::new(2).expect("two is not zero") },
+            strength: const { NonNegative::new(0.5).expect("a half is not negative") },
+        }
+    }
+}
+
+/// What turns a setting off.
+const OFF: NonNegative = NonNegative::new(0.0).expect("zero is not negative");
+
+/// Whether a setting is turned off: then it need not be written.
+fn is_off(setting: &NonNegative) -> bool {
+    *setting == OFF
 }
 
 impl Default for SearchConfig {
@@ -64,7 +107,11 @@ impl Default for SearchConfig {
             batch_tokens: const { size(1024) },
             max_src_len: const { size(4096) },
             length_penalty: LengthPenalty::default(),
+            coverage_penalty: OFF,
             sample: None,
+            diverse: None,
+            alternatives: None,
+            mbr: None,
         }
     }
 }
@@ -105,6 +152,49 @@ impl SearchConfig {
     pub fn max_len(&self, src_len: usize) -> usize {
         let scaled = (self.max_len_factor.get() * src_len as f64) as usize; // saturates
         scaled.saturating_add(self.max_len_offset)
+    }
+
+    /// Makes sure that what is asked for goes together; `constrained` says whether there are
+    /// phrases that translations have to contain.
+    ///
+    /// # Errors
+    /// [`Error::Contradiction`].
+    pub fn check(&self, constrained: bool) -> Result<(), Error> {
+        let refused = |one, other, reason| Err(Error::Contradiction { one, other, reason });
+        if constrained && self.sample.is_some() {
+            let reason = "what is drawn at random cannot be led to a phrase";
+            return refused("required phrases", "sampling", reason);
+        }
+        let own = [
+            (self.sample.is_some(), "sampling"),
+            (self.diverse.is_some(), "diverse beams"),
+            (self.alternatives.is_some(), "alternatives"),
+            (constrained, "required phrases"),
+        ];
+        let mut asked = own.iter().filter(|(asked, _)| *asked).map(|(_, name)| *name);
+        if let (Some(one), Some(other)) = (asked.next(), asked.next()) {
+            return refused(one, other, "each says which hypotheses are kept");
+        }
+        if self.alternatives.is_some() && self.mbr.is_some() {
+            let reason = "alternatives are not ranked";
+            return refused("alternatives", "reranking by minimum Bayes risk", reason);
+        }
+        if self.mbr.is_some_and(|mbr| mbr.candidates < self.n_best) {
+            let reason = "more translations are asked for than candidates";
+            return refused("reranking by minimum Bayes risk", "the best translations", reason);
+        }
+        if self.diverse.is_some_and(|diverse| diverse.groups.get() > self.width()) {
+            return refused("diverse groups", "the beam", "there are more groups than hypotheses");
+        }
+        Ok(())
+    }
+
+    /// What a given translation is worth, as if it had been found.
+    pub(crate) fn score(&self, scored: &Scored) -> f64 {
+        let score = self.length_penalty.score(scored.log_prob, scored.token_log_probs.len());
+        let beta = self.coverage_penalty.get();
+        let weights = scored.weights.iter().map(Vec::as_slice);
+        if beta > 0.0 { score + beta * coverage(weights) } else { score }
     }
 
     /// Hypotheses kept at each step: as many as are asked for at least.

@@ -24,6 +24,10 @@ impl Sentence for Greedy {
         usize::from(self.result.is_none())
     }
 
+    fn weighs_coverage(&self) -> bool {
+        self.rules.weighs_coverage()
+    }
+
     fn advance(&mut self, mut rows: Rows<'_>, next: &mut Next) -> Result<()> {
         let mut row = rows.row(0);
         self.path.restrict(&mut row, &self.rules);

@@ -1,13 +1,18 @@
 //! Hypotheses: finished ones as they are returned, growing ones as paths or as a tree.
 
-use super::{LengthPenalty, Row, repetition::Cycle, rules::Rules};
+use super::{
+    Row,
+    repetition::Cycle,
+    rules::{Progress, Rules},
+};
 
 /// A translation as ids, with what the model thought while it was made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hypothesis {
     /// The tokens, without begin and end of sentence.
     pub ids: Vec<u32>,
-    /// `log_prob` after the length penalty; what hypotheses are ranked by.
+    /// `log_prob` after the length penalty and with the coverage penalty; what hypotheses are
+    /// ranked by.
     pub score: f64,
     /// Log-probability in nats: the sum of `token_log_probs`.
     pub log_prob: f64,
@@ -19,6 +24,9 @@ pub struct Hypothesis {
     /// Whether the model ended the sentence. Otherwise it was cut at the longest length or
     /// caught in a loop, and the last row of `weights` and `token_log_probs` is missing.
     pub finished: bool,
+    /// Which of the phrases that were required it lacks, counted from zero. Of a finished
+    /// hypothesis none.
+    pub lacking: Vec<usize>,
 }
 
 impl Hypothesis {
@@ -31,6 +39,7 @@ impl Hypothesis {
             token_log_probs: Vec::new(),
             weights: Vec::new(),
             finished: true,
+            lacking: Vec::new(),
         }
     }
 }
@@ -43,13 +52,16 @@ pub(super) struct Path {
     token_log_probs: Vec<f32>,
     weights: Vec<Vec<f32>>,
     cycle: Cycle,
+    progress: Progress,
 }
 
 impl Path {
     /// Gives probability zero to every token that `rules` forbid as the next one.
     pub(super) fn restrict(&self, row: &mut Row<'_>, rules: &Rules) {
-        rules.forbid_specials(row, self.ids.len());
-        rules.forbid_repeats(row, &self.ids);
+        rules.forbid(row, self.ids.len(), self.progress);
+        if rules.looks_back(self.progress) {
+            rules.forbid_repeats(row, &self.ids);
+        }
     }
 
     /// Adds the token that was chosen: the path goes on after it, or it is a hypothesis now,
@@ -61,28 +73,32 @@ impl Path {
         rules: &Rules,
     ) -> Result<(Self, u32), Hypothesis> {
         let Some((token, log_prob)) = choice else {
-            return Err(self.close(false, rules.penalty));
+            return Err(self.close(false, rules));
         };
         if token != rules.eos() && self.ids.len() == rules.max_len {
-            return Err(self.close(false, rules.penalty));
+            return Err(self.close(false, rules));
         }
         self.log_prob += f64::from(log_prob);
         self.token_log_probs.push(log_prob);
         self.weights.push(weights);
         if token == rules.eos() {
-            return Err(self.close(true, rules.penalty));
+            return Err(self.close(true, rules));
         }
-        self.cycle = self.cycle.extended(token, self.ids.iter().rev().copied());
+        let before = || self.ids.iter().rev().copied();
+        self.cycle = self.cycle.extended(token, before());
+        self.progress = rules.extended(self.progress, token, before());
         self.ids.push(token);
         if self.cycle.copies() > rules.max_copies {
-            return Err(self.close(false, rules.penalty));
+            return Err(self.close(false, rules));
         }
         Ok((self, token))
     }
 
-    fn close(self, finished: bool, by: LengthPenalty) -> Hypothesis {
+    fn close(self, finished: bool, rules: &Rules) -> Hypothesis {
+        let weights = self.weights.iter().map(Vec::as_slice);
         Hypothesis {
-            score: by.score(self.log_prob, self.token_log_probs.len()),
+            score: rules.score(self.log_prob, self.token_log_probs.len(), weights),
+            lacking: rules.lacking(self.progress.met),
             ids: self.ids,
             log_prob: self.log_prob,
             token_log_probs: self.token_log_probs,
@@ -97,7 +113,7 @@ impl Path {
 /// A hypothesis is known by its last [`Node`]; the rest is found by following parents. Branching
 /// costs one node, however long the hypothesis is, and attention weights are stored once for all
 /// tokens that were chosen in view of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
     nodes: Vec<Node>,
     weights: Vec<Vec<f32>>,
@@ -136,12 +152,20 @@ impl Tree {
         self.path(last).map(|node| node.token)
     }
 
+    /// What the hypothesis that ends in `last` and has `log_prob` is worth.
+    pub(super) fn score(&self, last: Option<usize>, log_prob: f64, rules: &Rules) -> f64 {
+        let mut nodes: Vec<&Node> = self.path(last).collect();
+        nodes.reverse();
+        rules.score(log_prob, nodes.len(), nodes.iter().map(|node| &*self.weights[node.weights]))
+    }
+
     /// The hypothesis that ends in `last`; if `finished`, that node is the end of the sentence.
+    /// Nothing required is missing in it.
     pub(super) fn hypothesis(
         &self,
         last: Option<usize>,
         finished: bool,
-        by: LengthPenalty,
+        rules: &Rules,
     ) -> Hypothesis {
         let mut nodes: Vec<&Node> = self.path(last).collect();
         nodes.reverse();
@@ -150,11 +174,12 @@ impl Tree {
         let n_tokens = nodes.len() - usize::from(finished);
         Hypothesis {
             ids: nodes[..n_tokens].iter().map(|node| node.token).collect(),
-            score: by.score(log_prob, nodes.len()),
+            score: self.score(last, log_prob, rules),
             log_prob,
             token_log_probs,
             weights: nodes.iter().map(|node| self.weights[node.weights].clone()).collect(),
             finished,
+            lacking: Vec::new(),
         }
     }
 }

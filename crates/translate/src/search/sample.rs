@@ -61,6 +61,10 @@ impl Sentence for Sample {
         if self.position == 0 { 1 } else { self.live.len() }
     }
 
+    fn weighs_coverage(&self) -> bool {
+        self.rules.weighs_coverage()
+    }
+
     fn advance(&mut self, mut rows: Rows<'_>, next: &mut Next) -> Result<()> {
         let shared = (self.position == 0).then(|| rows.take_weights(0));
         for (idx, (number, path)) in std::mem::take(&mut self.live).into_iter().enumerate() {

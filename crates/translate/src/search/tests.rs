@@ -2,7 +2,9 @@
 
 mod beam;
 mod invariance;
+mod required;
 mod sampling;
+mod several;
 
 use std::num::NonZeroUsize;
 
@@ -50,6 +52,11 @@ fn what_is_forbidden_is_no_peak() {
 
 fn penalties() -> [LengthPenalty; 4] {
     ["none", "average:1.0", "average:0.3", "gnmt:0.6"].map(|text| text.parse().unwrap())
+}
+
+/// Sentences of which nothing is required.
+fn tasks(sources: &[Vec<u32>]) -> Vec<Task<'_>> {
+    sources.iter().map(|src| Task { src, required: None }).collect()
 }
 
 /// The hypotheses of one sentence.

@@ -23,7 +23,7 @@ pub(super) struct Candidate {
 impl Candidate {
     /// Better first; of equals the lower token, then the lower parent. The order is total, so
     /// that a result depends on nothing else.
-    fn order(&self, other: &Self) -> Ordering {
+    pub(super) fn order(&self, other: &Self) -> Ordering {
         (other.total.total_cmp(&self.total))
             .then(self.token.cmp(&other.token))
             .then(self.parent.cmp(&other.parent))
@@ -35,7 +35,7 @@ impl Candidate {
 /// Candidates that may be among the best are gathered; when there are twice too many, the worse
 /// half goes, and the worst that stays becomes the threshold below which nothing is looked at.
 /// Whoever shows the peaks of all rows first has a threshold from the start.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Top {
     gathered: Vec<Candidate>,
     /// Totals of candidates that will be shown: the best of each chunk.

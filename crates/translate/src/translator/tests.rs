@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    Request,
     alignment::{Level, Linking},
     search::Sampling,
     toy::Toy,
@@ -105,7 +106,7 @@ fn a_translation_is_on_one_line() {
         ..crate::Hypothesis::empty()
     };
     let src = translator.source("a", 1).unwrap();
-    let translation = translator.context().translation(&src, hypothesis).unwrap();
+    let translation = translator.context().translation(&src, hypothesis, &[]).unwrap();
     assert_eq!(translation.text, "a  b");
     assert_eq!(translation.alignment.unwrap().links, [(0, 0), (0, 1)]);
 }
@@ -222,6 +223,81 @@ fn alignments_follow_the_view_and_need_attention() {
     translator.model.attends = false;
     assert_eq!(translator.align(&pairs).unwrap()[0].alignment, None);
     assert_eq!(translator.translate(&["the cat".to_owned()]).unwrap()[0][0].alignment, None);
+}
+
+/// What is asked of one line does not reach the others, and a stream of requests is one of lines.
+#[test]
+fn requests_are_met_and_change_no_other_line() {
+    let mut translator = translator();
+    let plain = translator.translate(&lines()).unwrap();
+    let mut requests: Vec<Request> = lines().into_iter().map(Request::from).collect();
+    assert_eq!(translator.translate(&requests).unwrap(), plain);
+    requests[0].prefix = "the dog".into();
+    requests[2].phrases = vec![vec!["sat".into()], vec!["xy".into(), "cat".into()]];
+    requests[3].prefix = "a cat".into();
+    for batch_tokens in [1, 1000] {
+        translator.config.batch_tokens = size(batch_tokens);
+        let found = translator.translate(&requests).unwrap();
+        assert!(found[0][0].text.starts_with("the dog") && found[3][0].text.starts_with("a cat"));
+        let text = &found[2][0].text;
+        assert!(text.contains("sat") && (text.contains("xy") || text.contains("cat")), "{text}");
+        assert_eq!((&found[1], &found[4]), (&plain[1], &plain[4]));
+        assert!(found.iter().flatten().all(|one| one.unmet.is_empty()));
+        let input = requests.iter().cloned().map(Ok::<_, Error>);
+        let streamed: Result<Vec<_>> = translator.translate_lines(input, size(2)).collect();
+        assert_eq!(
+            streamed.unwrap().into_iter().map(|(_, found)| found).collect::<Vec<_>>(),
+            found
+        );
+    }
+    translator.config.max_len_factor = crate::search::NonNegative::new(0.0).unwrap();
+    translator.config.max_len_offset = 1;
+    requests[2].phrases =
+        vec![vec!["sat".into()], vec!["the cat sat on".into(), "a dog sat".into()]];
+    let found = translator.translate(&requests).unwrap();
+    assert!(found[2][0].unmet.contains(&"the cat sat on | a dog sat".to_owned()));
+    assert!(!found[2][0].finished);
+}
+
+#[test]
+fn what_is_reranked_is_ordered_by_what_it_promises() {
+    let mut translator = translator();
+    let utility = crate::mbr::Utility::Chrf;
+    translator.config.mbr = Some(Mbr { utility, candidates: size(9) });
+    translator.config.n_best = size(3);
+    for sample in [None, Some(Sampling::default())] {
+        translator.config.sample = sample;
+        let reranked = translator.translate(&lines()).unwrap();
+        translator.config.batch_tokens = size(1);
+        assert_eq!(translator.translate(&lines()).unwrap(), reranked);
+        let mbr = translator.config.mbr.take();
+        translator.config.n_best = size(9);
+        let candidates = translator.translate(&lines()).unwrap();
+        (translator.config.mbr, translator.config.n_best) = (mbr, size(3));
+        for (reranked, candidates) in reranked.iter().zip(&candidates) {
+            assert!(reranked.len() <= 3 && reranked.is_sorted_by(|a, b| a.utility >= b.utility));
+            for one in reranked {
+                let plain = Translation { utility: None, ..one.clone() };
+                assert!(one.utility.is_some() && candidates.contains(&plain));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_given_translation_is_worth_what_it_is_worth_when_it_is_found() {
+    let mut translator = translator();
+    translator.config.coverage_penalty = crate::search::NonNegative::new(0.7).unwrap();
+    let lines = ["the cat sat".to_owned()];
+    let found = translator.translate(&lines).unwrap()[0][0].clone();
+    let pair = [(lines[0].clone(), found.text.clone())];
+    let given = translator.align(&pair).unwrap().remove(0);
+    let same = |a: &Translation| a.tokens.iter().map(|token| token.id).collect::<Vec<_>>();
+    if same(&found) == same(&given) {
+        assert_eq!(given.score, found.score);
+    }
+    translator.config.coverage_penalty = crate::search::NonNegative::new(0.0).unwrap();
+    assert!(translator.align(&pair).unwrap()[0].score > given.score);
 }
 
 #[test]

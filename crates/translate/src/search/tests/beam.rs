@@ -61,9 +61,10 @@ proptest! {
         let model = Toy { eos_bonus, ..Toy::new(11, seed) };
         let config = SearchConfig { no_repeat_ngram, loop_guard, ..config(1, 1, 9) };
         let sources: Vec<Vec<u32>> = (0..5).map(|i| vec![4; i]).collect();
-        let rules = |src: &[u32]| Rules::new(&config, SPECIAL, src);
-        let greedy = run(&model, &sources, |src| Greedy::new(rules(src))).unwrap();
-        let beam = run(&model, &sources, |src| Beam::new(rules(src), 1, 1)).unwrap();
+        let rules = |task: &Task<'_>| Rules::new(&config, SPECIAL, task);
+        let tasks = tasks(&sources);
+        let greedy = run(&model, &tasks, |task| Greedy::new(rules(task))).unwrap();
+        let beam = run(&model, &tasks, |task| Beam::new(rules(task), 1, 1)).unwrap();
         prop_assert_eq!(&greedy, &beam);
         prop_assert_eq!(search(&model, &sources, &config).unwrap(), greedy);
     }
@@ -191,8 +192,8 @@ fn a_loop_is_left_after_as_many_copies_as_the_source_explains() {
         let found = best(&model, src, &config);
         assert!(!found[0].finished);
         assert_eq!(found[0].ids, vec![4; n_tokens]);
-        let beam = |src: &[u32]| Beam::new(Rules::new(&config, SPECIAL, src), 1, 1);
-        assert_eq!(run(&model, &[src.to_vec()], beam).unwrap(), [found]);
+        let beam = |task: &Task<'_>| Beam::new(Rules::new(&config, SPECIAL, task), 1, 1);
+        assert_eq!(run(&model, &tasks(&[src.to_vec()]), beam).unwrap(), [found]);
     }
 }
 
