@@ -132,6 +132,8 @@ struct Aligned {
 
 /// Sentences as they are aligned.
 type Stream<'a, T> = Box<dyn Iterator<Item = anyhow::Result<T>> + 'a>;
+/// What is aligned, as it is read on a thread of its own.
+type Input<T> = Box<dyn Iterator<Item = anyhow::Result<T>> + Send>;
 
 impl Align {
     /// Aligns, and writes in the format asked for.
@@ -202,7 +204,7 @@ impl Align {
             let found = translator.translate_lines(lines, READ_AHEAD).zip(first..);
             return Ok(Box::new(found.map(|(found, line)| {
                 let (src, n_best) = found?;
-                Ok(Aligned { line, src, tgt: n_best.into_iter().next().unwrap_or_default() })
+                Ok(Aligned { line, src, tgt: n_best?.into_iter().next().unwrap_or_default() })
             })));
         };
         let pairs = self.chosen(format, Box::new(stream_pairs(&self.src, tgt)?))?;
@@ -214,11 +216,11 @@ impl Align {
     }
 
     /// The line asked for, or all. A picture has room for one.
-    fn chosen<T: 'static>(
+    fn chosen<T: Send + 'static>(
         &self,
         format: Format,
-        mut lines: Stream<'static, T>,
-    ) -> anyhow::Result<Stream<'static, T>> {
+        mut lines: Input<T>,
+    ) -> anyhow::Result<Input<T>> {
         let src = self.counted().display();
         if let Some(line) = self.line {
             for n_lines in 0..line.get() - 1 {

@@ -201,7 +201,7 @@ impl Evaluate {
         let lines = rows.map(|row| row.map(Referenced));
         for translated in translator.translate_lines(lines, READ_AHEAD) {
             let (Referenced(row), n_best) = translated?;
-            let hyp = n_best.into_iter().next().unwrap_or_default().text;
+            let hyp = n_best?.into_iter().next().unwrap_or_default().text;
             count(dir, &mut statistics, &hyp, &row[1..])?;
             src_words.push(words(&row[0]));
         }

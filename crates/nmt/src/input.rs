@@ -22,9 +22,18 @@ pub(crate) fn read_lines(path: &Path) -> anyhow::Result<Vec<String>> {
 /// The lines of a file, or of standard input, as they come.
 pub(crate) fn stream_lines(
     path: Option<&Path>,
-) -> anyhow::Result<impl Iterator<Item = anyhow::Result<String>> + use<>> {
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<String>> + Send + use<>> {
     let lines = Lines::open(path.unwrap_or(Path::new(STDIN)))?;
     Ok(lines.map(|line| Ok(line?)))
+}
+
+/// The lines of a file, or of standard input, as they come. One that is no text is an error of its
+/// own, behind which the rest follows.
+pub(crate) fn stream_any_lines(
+    path: Option<&Path>,
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<text::Result<String>>> + Send + use<>> {
+    let mut lines = Lines::open(path.unwrap_or(Path::new(STDIN)))?;
+    Ok(std::iter::from_fn(move || lines.next_text().map_err(anyhow::Error::from).transpose()))
 }
 
 /// Files of which line `n` of one belongs to line `n` of each other, read together: what comes is
@@ -82,7 +91,7 @@ impl Iterator for Together {
 pub(crate) fn stream_pairs(
     src: &Path,
     tgt: &Path,
-) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(String, String)>> + use<>> {
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(String, String)>> + Send + use<>> {
     let rows = Together::open(&[src, tgt])?;
     Ok(rows.map(|row| {
         let mut row = row?.into_iter();

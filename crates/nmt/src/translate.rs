@@ -10,14 +10,15 @@ use std::{
     time::Instant,
 };
 
+use anyhow::ensure;
 use serde::Serialize;
 use translate::Translation;
 
-use self::demands::Demands;
+use self::demands::{Demands, Incoming};
 use crate::{
     attended::AttendedArgs,
     cli::Session,
-    console::{Hint, Misuse, grouped},
+    console::{Console, Hint, Misuse, grouped},
     ensemble::EnsembleArgs,
     input::READ_AHEAD,
     load::{self, Asked},
@@ -27,8 +28,10 @@ use crate::{
 
 /// Translate text, one sentence per line
 ///
-/// Writes one line for each line read, in the same order; an empty line stays empty.
-/// Translations go to standard output and everything else to standard error.
+/// Writes one line for each line read, in the same order; an empty line stays empty. A line that
+/// cannot be translated, such as one that is no text, leaves an empty line and a warning; the
+/// others are translated, and the exit code is 1. Translations go to standard output and
+/// everything else to standard error.
 ///
 /// Without a file and with a terminal on both sides, asks for sentences and translates them
 /// one by one.
@@ -87,10 +90,10 @@ pub(crate) struct Translate {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     alignment: Option<PathBuf>,
 
-    /// Read up to N lines before translating them
+    /// Translate up to N lines together
     ///
-    /// More make batches fuller and translating faster. With 1, each line is answered before
-    /// the next is read, as another program at the end of a pipe may expect.
+    /// More make batches fuller and translating faster. Nothing waits for them: whoever writes a
+    /// line and waits for its translation gets it.
     #[arg(long, value_name = "N", default_value_t = READ_AHEAD, help_heading = "Output")]
     read_ahead: NonZeroUsize,
 }
@@ -109,6 +112,9 @@ pub(crate) enum Format {
 struct Record<'a> {
     src: &'a str,
     translations: &'a [Translation],
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 impl Translate {
@@ -139,15 +145,18 @@ impl Translate {
         let mut alignments = self.alignment.as_deref().map(Some).map(Output::open).transpose()?;
         let lines = self.demands.requests(self.input.as_deref(), terms)?;
         for translated in translator.translate_lines(lines, self.read_ahead) {
-            let (request, found) = translated?;
+            let (Incoming { request, defect }, found) = translated?;
+            let found = match (defect, found) {
+                (None, Ok(found)) => found,
+                (Some(error), _) => tally.fail(&error, session.console),
+                (None, Err(error)) => tally.fail(&error, session.console),
+            };
             tally.add(&found);
-            self.write(&mut output, &request.text, &found, tally.lines)?;
+            self.write(&mut output, &request.text, &found, &tally)?;
             if let Some(file) = &mut alignments {
                 writeln!(file, "{}", links(&found).hint(NO_ATTENTION)?)?;
             }
-            if tally.lines.is_multiple_of(self.read_ahead.get()) {
-                output.flush()?;
-            }
+            output.flush()?;
         }
         if let Some(file) = alignments {
             file.finish()?;
@@ -157,6 +166,8 @@ impl Translate {
         if tally.unmet > 0 {
             session.console.warn(tally.told_unmet());
         }
+        let (failed, lines) = (grouped(tally.failed), grouped(tally.lines));
+        ensure!(tally.failed == 0, "{failed} of {lines} lines could not be translated");
         Ok(())
     }
 
@@ -166,11 +177,13 @@ impl Translate {
         out: &mut impl Write,
         src: &str,
         found: &[Translation],
-        number: usize,
+        tally: &Tally,
     ) -> anyhow::Result<()> {
+        let number = tally.lines;
         match self.format {
             Format::Jsonl => {
-                serde_json::to_writer(&mut *out, &Record { src, translations: found })?;
+                let error = tally.error.as_deref();
+                serde_json::to_writer(&mut *out, &Record { src, translations: found, error })?;
                 writeln!(out)?;
             }
             Format::Text if self.nbest.get() > 1 || self.demands.alternatives.is_some() => {
@@ -204,11 +217,34 @@ struct Tally {
     unfinished: usize,
     /// Lines whose best translation lacks what was required.
     unmet: usize,
+    /// Lines that could not be translated.
+    failed: usize,
+    /// Why the last line was one of them, if it was.
+    error: Option<String>,
 }
 
+/// Lines that could not be translated of which each is told; the others are counted.
+const TOLD: usize = 10;
+
 impl Tally {
+    /// Tells why the line that comes next cannot be translated, which leaves nothing.
+    fn fail(&mut self, error: &dyn std::error::Error, console: &Console) -> Vec<Translation> {
+        let error = error.to_string();
+        self.failed += 1;
+        match self.failed {
+            ..=TOLD => console.warn(&error),
+            n if n == TOLD + 1 => console.warn("more lines cannot be translated"),
+            _ => {}
+        }
+        self.error = Some(error);
+        Vec::new()
+    }
+
     fn add(&mut self, found: &[Translation]) {
         self.lines += 1;
+        if !found.is_empty() {
+            self.error = None;
+        }
         if let Some(best) = found.first() {
             self.tokens += best.tokens.len();
             self.unfinished += usize::from(!best.finished);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | missing file | `a_missing_file_is_named` |
 //! | unequal line counts | `unequal_line_counts_are_both_named`; `evaluate.rs`, `verbs.rs` |
-//! | invalid UTF-8, NUL byte, 10-MB line | `a_line_that_is_no_text_is_named_or_dropped_and_counted` |
+//! | invalid UTF-8, NUL byte, 10-MB line | `a_line_that_is_no_text_is_named_or_dropped_and_counted`; `verbs.rs`: `a_bad_line_is_named_and_the_others_are_translated` |
 //! | empty corpus, everything filtered | `a_corpus_without_a_good_pair_says_why` |
 //! | unknown key, value out of range | `a_wrong_key_or_value_is_shown_with_its_line` |
 //! | vocabulary smaller than its alphabet | `a_vocabulary_must_hold_its_alphabet` |
@@ -173,7 +173,6 @@ fn a_line_that_is_no_text_is_named_or_dropped_and_counted() {
     ] {
         place.write(name, content);
         for arguments in [
-            format!("translate run/last {name} --out new"),
             format!("align run/last same {name} --out new"),
             format!("score run/last {name} same --out new"),
             format!("evaluate --hyp {name} --ref same"),
@@ -181,6 +180,12 @@ fn a_line_that_is_no_text_is_named_or_dropped_and_counted() {
         ] {
             place.fails(&arguments, complaint);
         }
+        // The lines around it are translated.
+        let (code, lines, said) = place.nmt(&format!("translate run/last {name} --format jsonl"));
+        assert!(code == 1 && said.contains(complaint), "{said}");
+        let (first, second) = lines.split_once('\n').expect("two lines");
+        assert!(first.contains("\"tokens\"") && !first.contains("\"error\""), "{first}");
+        assert!(second.contains("\"translations\":[]") && second.contains(complaint), "{second}");
         let said = place.done(&format!("prepare toy.toml --out {name}-p {}", corpus("same", name)));
         assert!(said.contains(reason) && said.contains(", as line 2"), "{said}");
         let train = format!("train toy.toml --out {name}-t --set training.updates=1");

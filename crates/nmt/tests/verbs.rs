@@ -174,18 +174,70 @@ fn samples_follow_the_seed() {
 }
 
 #[test]
-fn a_bad_line_is_named_after_the_lines_before_it_were_translated() {
+fn a_bad_line_is_named_and_the_others_are_translated() {
     let place = Place::new();
-    for (bytes, complaint) in
-        [(&b"one\ntwo \xff\n"[..], "line 2 of bad "), (&b"one\ntwo\0\n"[..], "line 2 of bad ")]
-    {
+    let long = [b"one\n", "dog ".repeat(5_000).as_bytes(), b"\ntwo\n"].concat();
+    for (bytes, complaint) in [
+        (&b"one\n\xff\ntwo\n"[..], "line 2 of bad is not valid UTF-8"),
+        (b"one\na\0\ntwo\n", "line 2 of bad holds a NUL byte"),
+        (&long, "line 2 has "),
+    ] {
         fs::write(place.path("bad"), bytes).unwrap();
-        let ran = place.nmt("translate model bad --read-ahead 1");
-        assert_eq!((ran.code, ran.stdout.lines().count()), (1, 1), "{}", ran.stderr);
-        assert!(ran.stderr.contains(complaint), "{}", ran.stderr);
-        let ran = place.nmt("translate model bad --out out");
-        assert!(ran.code == 1 && !place.path("out").exists());
+        let expected = |line: &str| place.nmt_with("translate model", line).data();
+        let lines = format!("{}\n{}", expected("one\n"), expected("two\n"));
+        for options in ["", "--read-ahead 1"] {
+            let ran = place.nmt(&format!("translate model bad {options}"));
+            assert_eq!((ran.code, &ran.stdout), (1, &lines), "{}", ran.stderr);
+            assert!(ran.stderr.contains(complaint), "{}", ran.stderr);
+            assert!(ran.stderr.contains("error: 1 of 3 lines could not be"), "{}", ran.stderr);
+        }
+        let ran = place.nmt("translate model bad --out out --alignment links");
+        assert!(ran.code == 1 && place.read("out") == lines, "{}", ran.stderr);
+        assert_eq!(place.read("links").lines().nth(1), Some(""));
     }
+    fs::write(place.path("bad"), b"\xff\n".repeat(30)).unwrap();
+    let ran = place.nmt("translate model bad");
+    assert_eq!(ran.stderr.matches("is not valid UTF-8").count(), 10);
+    assert!(ran.stderr.contains("error: 30 of 30 lines"), "{}", ran.stderr);
+}
+
+/// The resident memory of a process, in KiB.
+#[cfg(target_os = "linux")]
+fn memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_endless_input_is_answered_as_it_comes_and_takes_no_more_memory() {
+    use std::io::{BufRead, BufReader, Write};
+    let place = Place::new();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_nmt"))
+        .args(["translate", "model", "--quiet", "--read-ahead", "64", "--beam", "1"])
+        .current_dir(place.path(""))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    // One line at a time: each is answered before the next is written.
+    for _ in 0..3 {
+        input.write_all(b"the dog sleeps\n").unwrap();
+        answers.next().unwrap().unwrap();
+    }
+    let writer = std::thread::spawn(move || while input.write_all(b"the dog sleeps\n").is_ok() {});
+    let mut read = |n: usize| (0..n).for_each(|_| drop(answers.next().unwrap().unwrap()));
+    read(2_000);
+    let before = memory(child.id());
+    read(8_000);
+    let after = memory(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    writer.join().unwrap();
+    assert!(after < before + 4_096, "{before} KiB, then {after} KiB");
 }
 
 #[test]

@@ -3,17 +3,19 @@
 mod ahead;
 mod batches;
 mod open;
+mod prepare;
 mod required;
 
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use model::EncoderDecoder;
-use text::{Encoding, Tokenizer, Tokenizers};
+use text::Tokenizers;
 
-use self::ahead::Ahead;
+use self::ahead::{Ahead, strictly};
 pub use self::open::check_tokenizers;
-use self::required::{Required, Words, required};
+use self::prepare::{Prepared, Preparer};
+use self::required::Words;
 use crate::{
     Error, Hypothesis, Result, SearchConfig, Translation,
     mbr::{self, Mbr},
@@ -33,13 +35,7 @@ pub struct Translator<M> {
     /// How alignments are read off attention weights.
     pub view: AlignmentView,
     /// Found when the first phrase or prefix is required.
-    words: OnceLock<Words>,
-}
-
-/// A line in tokens, and what is required of its translation.
-struct Prepared {
-    source: Tokenized,
-    required: Required,
+    words: Arc<OnceLock<Words>>,
 }
 
 impl<M: EncoderDecoder + Sync> Translator<M> {
@@ -58,7 +54,7 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
             });
         }
         let view = AlignmentView::default();
-        Ok(Self { model, tokenizers, config, view, words: OnceLock::new() })
+        Ok(Self { model, tokenizers, config, view, words: Arc::default() })
     }
 
     /// The model.
@@ -82,28 +78,32 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
     /// [`Error::TooLong`] if a line has too many tokens, [`Error::TooManyPhrases`]; otherwise what
     /// [`search_required`] says.
     pub fn translate<L: Line>(&self, lines: &[L]) -> Result<Vec<Vec<Translation>>> {
-        let prepared: Result<Vec<_>> =
-            lines.iter().zip(1..).map(|(line, number)| self.prepare(line, number)).collect();
-        self.translate_prepared(&prepared?)
+        let preparer = self.preparer();
+        let prepared = lines.iter().zip(1..).map(|(line, number)| preparer.line(line, number));
+        self.translate_prepared(&prepared.collect::<Result<Vec<_>>>()?)
     }
 
-    /// Translates lines as they come, reading at most `read_ahead` lines before it translates
-    /// them, so that the input may be endless. A line may be anything that has a text, or a
-    /// [`Request`](crate::Request), which asks for more.
+    /// Translates lines as they come: what has been read when the lines before are done, at most
+    /// `read_ahead` lines. So the input may be endless, and whoever waits for an answer before
+    /// writing on gets it. A thread of its own reads and cuts the next lines into tokens
+    /// meanwhile. A line may be anything that has a text, or a [`Request`](crate::Request), which
+    /// asks for more.
     ///
-    /// Each line comes back with what [`translate`](Self::translate) makes of it, in order. An
-    /// error, of the input or of the translation, comes after the results of all lines before
-    /// it, and is the last item.
-    pub fn translate_lines<L, E>(
+    /// Each line comes back with what [`translate`](Self::translate) makes of it, in order, or with
+    /// the reason why this line cannot be translated. An error of the input, or of the model, comes
+    /// after the results of all lines before it, and is the last item.
+    pub fn translate_lines<L, E, I>(
         &self,
-        lines: impl IntoIterator<Item = std::result::Result<L, E>>,
+        lines: I,
         read_ahead: NonZeroUsize,
-    ) -> impl Iterator<Item = std::result::Result<(L, Vec<Translation>), E>>
+    ) -> impl Iterator<Item = std::result::Result<(L, Result<Vec<Translation>>), E>>
     where
-        L: Line,
-        E: From<Error>,
+        L: Line + Send + 'static,
+        E: From<Error> + Send + 'static,
+        I: IntoIterator<Item = std::result::Result<L, E>, IntoIter: Send + 'static>,
     {
-        let prepare = |line: &L, number| self.prepare(line, number);
+        let preparer = self.preparer();
+        let prepare = move |line: &L, number| preparer.line(line, number);
         Ahead::new(lines, read_ahead, prepare, |lines: &[_]| self.translate_prepared(lines))
     }
 
@@ -114,20 +114,27 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
     /// # Errors
     /// [`Error::TooLong`] if a line has too many tokens; otherwise what [`score`](score()) says.
     pub fn align(&self, pairs: &[(String, String)]) -> Result<Vec<Translation>> {
-        let tokenized: Result<Vec<_>> =
-            pairs.iter().zip(1..).map(|(pair, line)| self.pair(pair, line)).collect();
-        self.align_tokenized(&tokenized?)
+        let preparer = self.preparer();
+        let tokenized = pairs.iter().zip(1..).map(|(pair, line)| preparer.pair(pair, line));
+        self.align_tokenized(&tokenized.collect::<Result<Vec<_>>>()?)
     }
 
     /// Does with pairs what [`translate_lines`](Self::translate_lines) does with lines: each
-    /// comes back with what [`align`](Self::align) says of it.
-    pub fn align_pairs<E: From<Error>>(
+    /// comes back with what [`align`](Self::align) says of it. A pair of which that says nothing
+    /// is an error of the input.
+    pub fn align_pairs<E, I>(
         &self,
-        pairs: impl IntoIterator<Item = std::result::Result<(String, String), E>>,
+        pairs: I,
         read_ahead: NonZeroUsize,
-    ) -> impl Iterator<Item = std::result::Result<((String, String), Translation), E>> {
-        let prepare = |pair: &(String, String), line| self.pair(pair, line);
-        Ahead::new(pairs, read_ahead, prepare, |pairs: &[_]| self.align_tokenized(pairs))
+    ) -> impl Iterator<Item = std::result::Result<((String, String), Translation), E>>
+    where
+        E: From<Error> + Send + 'static,
+        I: IntoIterator<Item = std::result::Result<(String, String), E>, IntoIter: Send + 'static>,
+    {
+        let preparer = self.preparer();
+        let prepare = move |pair: &(String, String), line| preparer.pair(pair, line);
+        let work = |pairs: &[_]| self.align_tokenized(pairs);
+        strictly(Ahead::new(pairs, read_ahead, prepare, work))
     }
 
     fn align_tokenized(&self, pairs: &[(Tokenized, Tokenized)]) -> Result<Vec<Translation>> {
@@ -193,40 +200,12 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         batches::each(&batches::of_similar_length(lens, self.config.batch_tokens.get()), work)
     }
 
-    fn prepare(&self, line: &impl Line, number: usize) -> Result<Prepared> {
-        let source = self.source(line.text(), number)?;
-        let Some(request) = line.request() else {
-            return Ok(Prepared { source, required: Required::default() });
-        };
-        if request.prefix.is_empty() && request.phrases.is_empty() {
-            return Ok(Prepared { source, required: Required::default() });
+    fn preparer(&self) -> Preparer {
+        Preparer {
+            tokenizers: self.tokenizers.clone(),
+            max_src_len: self.config.max_src_len.get(),
+            words: Arc::clone(&self.words),
         }
-        let Tokenizers { tgt, normalize, .. } = &self.tokenizers;
-        let words = self.words.get_or_init(|| Words::of(tgt));
-        Ok(Prepared { source, required: required(request, number, words, tgt, normalize)? })
-    }
-
-    fn source(&self, text: &str, line: usize) -> Result<Tokenized> {
-        self.tokenized(&self.tokenizers.src, text, line)
-    }
-
-    fn pair(&self, (src, tgt): &(String, String), line: usize) -> Result<(Tokenized, Tokenized)> {
-        let tgt = self.tokenized(&self.tokenizers.tgt, tgt, line)?;
-        Ok((self.source(src, line)?, tgt))
-    }
-
-    fn tokenized(&self, tokenizer: &Tokenizer, text: &str, line: usize) -> Result<Tokenized> {
-        if text.trim().is_empty() {
-            let encoding = Encoding { ids: Vec::new(), spans: Vec::new() };
-            return Ok(Tokenized { text: String::new(), encoding });
-        }
-        let text = self.tokenizers.normalize.apply(text);
-        let encoding = tokenizer.encode(&text)?;
-        let (found, limit) = (encoding.ids.len(), self.config.max_src_len.get());
-        if found > limit {
-            return Err(Error::TooLong { line, found, limit });
-        }
-        Ok(Tokenized { text: text.into_owned(), encoding })
     }
 
     fn context(&self) -> Context<'_> {

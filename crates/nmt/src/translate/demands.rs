@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use model::EncoderDecoder;
 use text::{Normalize, corpus::Lines};
-use translate::{Glossary, Request, Translator, request::Ending};
+use translate::{
+    Glossary, Request, Translator,
+    request::{Ending, Line},
+};
 
 use crate::{
     console::{Hint, Misuse},
-    input::{STDIN, Together, stream_lines},
+    input::{STDIN, Together, stream_any_lines},
 };
 
 /// What is asked of translations besides being probable.
@@ -51,7 +54,32 @@ pub(super) struct Demands {
 }
 
 /// Lines with what is asked of their translations, as they come.
-pub(super) type Requests = Box<dyn Iterator<Item = anyhow::Result<Request>>>;
+pub(super) type Requests = Box<dyn Iterator<Item = anyhow::Result<Incoming>> + Send>;
+
+/// A line that was read: a request, unless it is no text.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// Empty if the line is no text.
+    pub(super) request: Request,
+    /// Why it is none.
+    pub(super) defect: Option<text::Error>,
+}
+
+impl From<Request> for Incoming {
+    fn from(request: Request) -> Self {
+        Self { request, defect: None }
+    }
+}
+
+impl Line for Incoming {
+    fn text(&self) -> &str {
+        &self.request.text
+    }
+
+    fn request(&self) -> Option<&Request> {
+        Some(&self.request)
+    }
+}
 
 impl Demands {
     /// Whether phrases are asked for.
@@ -105,8 +133,13 @@ impl Demands {
         };
         let files: Vec<&Path> = prefixes.into_iter().chain(constraints).collect();
         if files.is_empty() {
-            let lines = stream_lines(input)?;
-            return Ok(Box::new(lines.map(move |line| Ok(with_terms(line?.into())))));
+            let lines = stream_any_lines(input)?;
+            return Ok(Box::new(lines.map(move |line| {
+                Ok(match line? {
+                    Ok(line) => with_terms(line.into()).into(),
+                    Err(defect) => Incoming { request: Request::default(), defect: Some(defect) },
+                })
+            })));
         }
         let input = input.unwrap_or(Path::new(STDIN));
         if files.iter().chain([&input]).filter(|path| **path == Path::new(STDIN)).count() > 1 {
@@ -122,7 +155,7 @@ impl Demands {
             let phrases = if has_phrases { row.next() } else { None }.unwrap_or_default();
             let phrases = phrases.split('\t').filter(|phrase| !phrase.trim().is_empty());
             let phrases = phrases.map(|phrase| vec![phrase.to_owned()]).collect();
-            Ok(with_terms(Request { text, prefix, phrases, ..Request::default() }))
+            Ok(with_terms(Request { text, prefix, phrases, ..Request::default() }).into())
         })))
     }
 }

@@ -142,6 +142,18 @@ impl Lines {
         Ok(Some(line))
     }
 
+    /// The next line as text, or the error that it is; none after the last. Unlike the iterator
+    /// this goes on behind a line that is no text.
+    ///
+    /// # Errors
+    /// As [`next_line`](Self::next_line).
+    pub fn next_text(&mut self) -> Result<Option<Result<String>>> {
+        Ok(self.next_line()?.map(|line| match line {
+            Line::Text(text) => Ok(text),
+            Line::Defective(defect) => Err(self.error(self.line, defect)),
+        }))
+    }
+
     /// What was wrong with the last line.
     pub(super) fn defect(&self) -> Option<Defect> {
         self.defect

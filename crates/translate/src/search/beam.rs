@@ -8,9 +8,10 @@
 //! A sentence is done when `beam` hypotheses have finished, or sooner, when no live hypothesis
 //! can still become one of the `n_best` to return: log-probabilities only fall, so
 //! [`LengthPenalty::bound`](super::LengthPenalty::bound) limits what can become of it. The second
-//! rule never changes the result, it saves steps; a coverage penalty is never above zero. The first is the usual one (“first come, first
-//! served” in Kasai et al., 2022, “A Call for Clarity in Beam Search: How It Works and When It
-//! Stops”); with a beam of one it makes beam search greedy search.
+//! rule never changes the result, it saves steps; a coverage penalty is never above zero. The
+//! first is the usual one (“first come, first served” in Kasai et al., 2022, “A Call for Clarity in
+//! Beam Search: How It Works and When It Stops”); with a beam of one it makes beam search greedy
+//! search.
 //!
 //! With required phrases, extensions compete with those that have as many required tokens
 //! (`banks`), those that come closer to having everything are looked at too, and only a hypothesis

@@ -1,5 +1,11 @@
 //! Lines in, translations out, with a model that makes them up.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use text::Tokenizer;
+
 use super::*;
 use crate::{
     Request,
@@ -105,10 +111,20 @@ fn a_translation_is_on_one_line() {
         finished: false,
         ..crate::Hypothesis::empty()
     };
-    let src = translator.source("a", 1).unwrap();
+    let src = translator.preparer().source("a", 1).unwrap();
     let translation = translator.context().translation(&src, hypothesis, &[]).unwrap();
     assert_eq!(translation.text, "a  b");
     assert_eq!(translation.alignment.unwrap().links, [(0, 0), (0, 1)]);
+}
+
+/// What a stream gives back, if nothing is wrong with the input.
+fn streamed<L: crate::request::Line + Send + 'static>(
+    translator: &Translator<Toy>,
+    lines: Vec<L>,
+    read_ahead: usize,
+) -> Vec<(L, Result<Vec<Translation>>)> {
+    let input = lines.into_iter().map(Ok::<_, Error>);
+    translator.translate_lines(input, size(read_ahead)).collect::<Result<_>>().unwrap()
 }
 
 #[test]
@@ -116,9 +132,9 @@ fn a_stream_gives_what_all_lines_at_once_give() {
     let translator = translator();
     let expected = translator.translate(&lines()).unwrap();
     for read_ahead in [1, 2, 100] {
-        let input = lines().into_iter().map(Ok::<_, Error>);
-        let found: Result<Vec<_>> = translator.translate_lines(input, size(read_ahead)).collect();
-        let (came_back, found): (Vec<_>, Vec<_>) = found.unwrap().into_iter().unzip();
+        let found = streamed(&translator, lines(), read_ahead).into_iter();
+        let (came_back, found): (Vec<_>, Vec<_>) =
+            found.map(|(line, found)| (line, found.unwrap())).unzip();
         assert_eq!((came_back, found), (lines(), expected.clone()));
     }
 }
@@ -126,34 +142,50 @@ fn a_stream_gives_what_all_lines_at_once_give() {
 #[test]
 fn an_endless_stream_is_read_no_further_than_allowed() {
     let translator = translator();
-    let n_read = std::cell::Cell::new(0);
-    let endless = std::iter::repeat_with(|| {
-        n_read.set(n_read.get() + 1);
+    let n_read = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&n_read);
+    let endless = std::iter::repeat_with(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
         Ok::<_, Error>("the cat".to_owned())
     });
-    let found: Vec<_> = translator.translate_lines(endless, size(3)).take(4).collect();
-    assert_eq!(found.len(), 4);
-    assert_eq!(n_read.get(), 6);
+    let found = translator.translate_lines(endless, size(3)).take(40).collect::<Vec<_>>();
+    assert_eq!(found.len(), 40);
+    // Those in work, those that wait, and one that is to be handed over.
+    let read = n_read.load(Ordering::SeqCst);
+    assert!((40..=40 + 3 + 3 + 1).contains(&read), "{read}");
 }
 
 #[test]
-fn an_error_comes_after_the_lines_before_it_and_ends_the_stream() {
+fn each_line_is_answered_before_the_next_one_is_written() {
+    let translator = translator();
+    let (writer, lines) = sync_channel::<Result<String>>(0);
+    let (answer, answers) = sync_channel(0);
+    let asking = std::thread::spawn(move || {
+        for line in ["the cat", "", "a dog sat"] {
+            writer.send(Ok(line.to_owned())).unwrap();
+            answers.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+    });
+    let found = translator.translate_lines(lines, size(100));
+    assert_eq!(found.map(|_| answer.send(()).unwrap()).count(), 3);
+    asking.join().unwrap();
+}
+
+#[test]
+fn a_line_that_cannot_be_translated_does_not_stop_the_rest() {
     let mut translator = translator();
     translator.config.max_src_len = size(20);
     let long = "dog ".repeat(30);
+    let texts = ["the cat", "", &long, "the dog"].map(str::to_owned);
     for read_ahead in [1, 3, 100] {
-        let input = ["the cat", "", &long, "the dog"].map(|line| Ok::<_, Error>(line.to_owned()));
-        let found: Vec<_> = translator.translate_lines(input, size(read_ahead)).collect();
-        assert_eq!(found.len(), 3);
-        assert!(found[..2].iter().all(|item| item.is_ok()));
-        let message = found[2].as_ref().unwrap_err().to_string();
+        let found = streamed(&translator, texts.to_vec(), read_ahead);
+        assert_eq!(found.len(), 4);
+        let alone = |text: &str| translator.translate(&[text.to_owned()]).unwrap().remove(0);
+        for place in [0, 1, 3] {
+            assert_eq!(*found[place].1.as_ref().unwrap(), alone(&texts[place]));
+        }
+        let message = found[2].1.as_ref().unwrap_err().to_string();
         assert!(message.starts_with("line 3 has ") && message.contains("at most 20"), "{message}");
-
-        let broken = Error::Unpaired { sources: 1, targets: 2 };
-        let input = [Ok("the cat".to_owned()), Err(broken), Ok("the dog".to_owned())];
-        let found: Vec<_> = translator.translate_lines(input, size(read_ahead)).collect();
-        assert_eq!(found.len(), 2);
-        assert!(found[0].is_ok() && matches!(found[1], Err(Error::Unpaired { .. })));
     }
     assert!(matches!(
         translator.translate(&["a".to_owned(), long.clone()]),
@@ -163,6 +195,23 @@ fn an_error_comes_after_the_lines_before_it_and_ends_the_stream() {
         translator.align(&[("a".to_owned(), long)]),
         Err(Error::TooLong { line: 1, .. })
     ));
+}
+
+#[test]
+fn an_error_of_the_input_comes_after_the_lines_before_it_and_ends_the_stream() {
+    let translator = translator();
+    for read_ahead in [1, 3, 100] {
+        let broken = Error::Unpaired { sources: 1, targets: 2 };
+        let input = [Ok("the cat".to_owned()), Err(broken), Ok("the dog".to_owned())];
+        let found: Vec<_> = translator.translate_lines(input, size(read_ahead)).collect();
+        assert_eq!(found.len(), 2);
+        assert!(found[0].is_ok() && matches!(found[1], Err(Error::Unpaired { .. })));
+        let lost = std::iter::once(Ok("the cat".to_owned())).chain(std::iter::from_fn(
+            || -> Option<Result<String>> { panic!("the input is lost") },
+        ));
+        let found: Vec<_> = translator.translate_lines(lost, size(read_ahead)).collect();
+        assert!(found[0].is_ok() && matches!(found[1], Err(Error::Threads(_))));
+    }
 }
 
 #[test]
@@ -184,7 +233,7 @@ fn given_pairs_are_scored_and_aligned_in_order() {
         assert_eq!(names.concat(), format!("{tgt}{end}"));
     }
     for read_ahead in [1, 2, 100] {
-        let input = pairs.iter().cloned().map(Ok::<_, Error>);
+        let input = pairs.clone().into_iter().map(Ok::<_, Error>);
         let streamed: Result<Vec<_>> = translator.align_pairs(input, size(read_ahead)).collect();
         let expected = pairs.iter().cloned().zip(found.iter().cloned());
         assert_eq!(streamed.unwrap(), expected.collect::<Vec<_>>());
@@ -243,12 +292,8 @@ fn requests_are_met_and_change_no_other_line() {
         assert!(text.contains("sat") && (text.contains("xy") || text.contains("cat")), "{text}");
         assert_eq!((&found[1], &found[4]), (&plain[1], &plain[4]));
         assert!(found.iter().flatten().all(|one| one.unmet.is_empty()));
-        let input = requests.iter().cloned().map(Ok::<_, Error>);
-        let streamed: Result<Vec<_>> = translator.translate_lines(input, size(2)).collect();
-        assert_eq!(
-            streamed.unwrap().into_iter().map(|(_, found)| found).collect::<Vec<_>>(),
-            found
-        );
+        let streamed = streamed(&translator, requests.clone(), 2).into_iter();
+        assert_eq!(streamed.map(|(_, found)| found.unwrap()).collect::<Vec<_>>(), found);
     }
     translator.config.max_len_factor = crate::search::NonNegative::new(0.0).unwrap();
     translator.config.max_len_offset = 1;

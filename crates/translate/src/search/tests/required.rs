@@ -178,8 +178,10 @@ proptest! {
             prop_assert_eq!(&hypothesis.lacking, &lacking);
             prop_assert!(!hypothesis.finished || lacking.is_empty());
         }
-        // Each phrase has two tokens at most; a word may have to be ended before each.
-        prop_assert!(max_len <= 3 * phrases.len() || found[0].finished, "{:?}", found[0]);
+        // Each phrase has two tokens at most; a word may have to be ended before each. Whether the
+        // end of the sentence is then probable enough is another question.
+        let fits = max_len > 3 * phrases.len();
+        prop_assert!(!fits || found[0].lacking.is_empty(), "{:?}", found[0]);
     }
 
     #[test]
