@@ -6,7 +6,7 @@ mod transformers;
 
 use candle_core::DType;
 use model::{
-    Attended, EncoderDecoder, ModelConfig, Objective, Positions, Result, TransformerConfig,
+    Attended, EncoderDecoder, Guided, ModelConfig, Objective, Positions, Result, TransformerConfig,
 };
 
 use family::{SPECIAL, SRC, size};
@@ -21,8 +21,34 @@ fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
 }
 
 #[test]
+fn guided_attention_has_the_gradient_of_finite_differences() -> Result<()> {
+    for config in configs() {
+        let config = ModelConfig::Transformer(config);
+        family::check_guided(&config)?;
+        family::check_gradients(&config, &family::guided())?;
+    }
+    let objective = Objective { r_drop: 2.0, ..family::guided() };
+    family::check_gradients(&ModelConfig::Transformer(small()), &objective)
+}
+
+#[test]
+fn a_layer_or_head_to_guide_that_is_not_there_is_named() -> Result<()> {
+    let model = family::model(&ModelConfig::Transformer(small()), DType::F32)?;
+    for (layer, heads, expected) in
+        [(Some(2), vec![0], "there is no layer 2"), (None, vec![0, 3], "there is no head 3")]
+    {
+        let objective =
+            Objective { guided: Some(Guided { weight: 1.0, layer, heads }), ..family::guided() };
+        let found = model.loss(&family::guided_batch(&[0])?, &objective, &family::training());
+        let message = found.expect_err("no such attention").to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    Ok(())
+}
+
+#[test]
 fn with_r_drop_gradients_are_those_of_finite_differences() -> Result<()> {
-    let objective = Objective { smoothing: 0.1, r_drop: 2.0 };
+    let objective = Objective { r_drop: 2.0, ..Objective::smoothed(0.1) };
     family::check_gradients(&ModelConfig::Transformer(small()), &objective)
 }
 

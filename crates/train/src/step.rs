@@ -137,7 +137,7 @@ impl Learner {
         let training = &experiment.training;
         let first = (step - 1) * training.accumulate.get() as u64;
         let (smoothing, r_drop) = (training.label_smoothing.get(), training.r_drop.get());
-        let objective = Objective { smoothing, r_drop };
+        let objective = Objective { smoothing, r_drop, guided: None };
         self.gradients.clear();
         let mut nats = 0.0;
         for (pairs, number) in batches.iter().zip(first..) {

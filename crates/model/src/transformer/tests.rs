@@ -128,7 +128,7 @@ fn every_layer_of_the_encoder_and_both_ends_are_those_of_the_reference() -> Resu
         let memory = network.encode::<f64>(src, &Mode::Eval)?;
         assert_close(&memory, &case.encoder, &format!("{}, encoder", case.name));
         let source = (&memory, &src.offsets);
-        let states = network.decode::<f64>(&batch.reads, source, &Mode::Eval)?;
+        let states = network.decode::<f64>(&batch.reads, source, None, &Mode::Eval)?.states;
         assert_close(&states, &case.decoder, &format!("{}, decoder", case.name));
     }
     Ok(())
