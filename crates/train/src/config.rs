@@ -6,6 +6,7 @@
 
 mod data;
 mod document;
+mod guided;
 mod init;
 pub(crate) mod pattern;
 mod subwords;
@@ -27,6 +28,7 @@ use self::document::Fault;
 pub use self::{
     data::{CorpusFiles, Data, TrainCorpus},
     document::ConfigError,
+    guided::{Guided, LinkSource},
     init::Init,
     pattern::Pattern,
     subwords::{BpeDropout, UnigramSampling},
@@ -166,6 +168,9 @@ impl Experiment {
             ModelConfig::Transformer(_) => "model.transformer",
         };
         self.model.check(self.joint()).map_err(|error| (table, error.to_string()))?;
+        if let Some(guided) = &self.training.guided {
+            guided.check(&self.model, &self.data)?;
+        }
         self.check_parts()?;
         self.check_subwords()?;
         self.training.schedule.check()

@@ -191,7 +191,7 @@ impl TransformerConfig {
     ///
     /// # Errors
     /// [`Error::NoSuchHead`] if there is no such layer, or not one of these heads.
-    pub(crate) fn guided_layer(&self, layer: Option<usize>, heads: &[usize]) -> Result<usize> {
+    pub fn guided_layer(&self, layer: Option<usize>, heads: &[usize]) -> Result<usize> {
         let fail = |what, found, has| Err(Error::NoSuchHead { what, found, has });
         let (layers, n_heads) = (self.decoder_layers.get(), self.heads.get());
         let layer = layer.unwrap_or(layers.saturating_sub(2));
