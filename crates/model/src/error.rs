@@ -147,7 +147,7 @@ pub enum Error {
     },
 
     /// An attention that a model does not have.
-    #[error("there is no {what} {found} to read alignments from: the model is {has}")]
+    #[error("there is no {what} {found} to align with: the model is {has}")]
     NoSuchHead {
         /// `layer` or `head`.
         what: &'static str,

@@ -190,7 +190,7 @@ impl Transformer<'_> {
     /// Which attention is guided, and where to.
     fn guide(&self, batch: &Batch, objective: &Objective) -> Result<Option<(usize, GuidedHeads)>> {
         let Some((guided, guide)) = objective.guide(batch) else { return Ok(None) };
-        let layer = self.config.guided_layer(guided.layer, &guided.heads)?;
+        let layer = self.config.cross_layer(guided.layer, &guided.heads)?;
         let (heads, rows) = (guided.heads.clone().into(), guide.by_sentence().clone());
         Ok(Some((layer, GuidedHeads { heads, rows })))
     }

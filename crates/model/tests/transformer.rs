@@ -135,24 +135,41 @@ fn alignments_are_read_from_the_layer_and_head_that_was_chosen() -> Result<()> {
     };
     for layer in [0, 1] {
         let heads = (0..3)
-            .map(|head| weights(Attended { layer: Some(layer), head: Some(head) }))
+            .map(|head| weights(Attended::Layer { layer: Some(layer), head: Some(head) }))
             .collect::<Result<Vec<_>>>()?;
         assert_ne!(heads[0], heads[1]);
-        let mean = weights(Attended { layer: Some(layer), head: None })?;
+        let mean = weights(Attended::Layer { layer: Some(layer), head: None })?;
         for (position, weight) in mean.iter().enumerate() {
             let expected = heads.iter().map(|head| head[position]).sum::<f32>() / 3.0;
             assert!((weight - expected).abs() < 1e-6);
         }
     }
+    let each = weights(Attended::Each)?;
+    let src_len = SRC[0].len() + 1;
+    assert_eq!(each.len(), 2 * 3 * src_len);
+    for (at, found) in each.chunks_exact(src_len).enumerate() {
+        let attended = Attended::Layer { layer: Some(at / 3), head: Some(at % 3) };
+        assert_eq!(found, weights(attended)?);
+    }
+    for (position, weight) in weights(Attended::Mean)?.iter().enumerate() {
+        let expected = each.iter().skip(position).step_by(src_len).sum::<f32>() / 6.0;
+        assert!((weight - expected).abs() < 1e-6);
+    }
+    assert_eq!(ready_attentions(&model)?, (2, 3));
     assert_ne!(
-        weights(Attended { layer: Some(0), head: None })?,
-        weights(Attended { layer: Some(1), head: None })?
+        weights(Attended::Layer { layer: Some(0), head: None })?,
+        weights(Attended::Layer { layer: Some(1), head: None })?
     );
-    let error = weights(Attended { layer: Some(2), head: None }).expect_err("two layers");
+    let error = weights(Attended::Layer { layer: Some(2), head: None }).expect_err("two layers");
     assert!(error.to_string().contains("no layer 2"), "{error}");
-    let error = weights(Attended { layer: Some(0), head: Some(3) }).expect_err("three heads");
+    let error =
+        weights(Attended::Layer { layer: Some(0), head: Some(3) }).expect_err("three heads");
     assert!(error.to_string().contains("no head 3"), "{error}");
     Ok(())
+}
+
+fn ready_attentions(model: &model::Model) -> Result<(usize, usize)> {
+    Ok(model.ready()?.attentions())
 }
 
 #[test]

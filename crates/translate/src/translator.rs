@@ -2,6 +2,7 @@
 
 mod ahead;
 mod batches;
+mod calibrate;
 mod open;
 mod required;
 
@@ -12,6 +13,7 @@ use model::EncoderDecoder;
 use text::{Encoding, Tokenizer, Tokenizers};
 
 use self::ahead::Ahead;
+pub use self::calibrate::{Candidate, Grid};
 pub use self::open::check_tokenizers;
 use self::required::{Required, Words, required};
 use crate::{

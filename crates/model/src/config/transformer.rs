@@ -187,11 +187,12 @@ impl TransformerConfig {
         Ok(())
     }
 
-    /// The decoder layer whose attention is guided: the last but one, unless another is asked for.
+    /// The decoder layer whose attention to the source is an alignment, or is guided to become one:
+    /// the last but one, unless another is asked for.
     ///
     /// # Errors
     /// [`Error::NoSuchHead`] if there is no such layer, or not one of these heads.
-    pub fn guided_layer(&self, layer: Option<usize>, heads: &[usize]) -> Result<usize> {
+    pub fn cross_layer(&self, layer: Option<usize>, heads: &[usize]) -> Result<usize> {
         let fail = |what, found, has| Err(Error::NoSuchHead { what, found, has });
         let (layers, n_heads) = (self.decoder_layers.get(), self.heads.get());
         let layer = layer.unwrap_or(layers.saturating_sub(2));

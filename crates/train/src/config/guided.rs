@@ -78,7 +78,7 @@ impl Guided {
                     return Err(("training.guided.heads", message));
                 }
                 config
-                    .guided_layer(self.layer, &heads)
+                    .cross_layer(self.layer, &heads)
                     .map_err(|error| ("training.guided", error.to_string()))?;
             }
         }
