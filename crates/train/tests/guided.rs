@@ -6,7 +6,6 @@ mod toy;
 
 use std::{fs, path::Path};
 
-use candle_core::Device;
 use model::{ModelConfig, TransformerConfig};
 use tempfile::TempDir;
 use toy::{assert_same, outcome, run, toy, with_threads};
@@ -56,7 +55,7 @@ fn guided(extra: &[&str]) -> (TempDir, Experiment) {
 
 /// The alignment error rate on the development set of a model.
 fn error_rate(dir: &Path, model: &str) -> f64 {
-    let translator = Translator::open(&dir.join(model).join("last"), &Device::Cpu).unwrap();
+    let translator = Translator::open(&dir.join(model).join("last")).unwrap();
     let table = dir.join("valid.tsv");
     let text = fs::read_to_string(&table).unwrap();
     let pairs: Vec<(String, String)> = text
