@@ -22,7 +22,7 @@ use model::{ModelConfig, Vocabs};
 use serde::{Deserialize, Serialize, Serializer};
 pub use text::number::{NonNegative, Positive, Rate};
 use text::{TokenizerConfig, TokenizerKind};
-use translate::SearchConfig;
+use translate::{SearchConfig, alignment::Calibration};
 
 use self::document::Fault;
 pub use self::{
@@ -174,6 +174,11 @@ impl Experiment {
         self.check_parts()?;
         self.check_subwords()?;
         self.training.schedule.check()
+    }
+
+    /// Where alignments of the model are read, if its training says so.
+    pub(crate) fn reading(&self) -> Option<Calibration> {
+        self.training.guided.as_ref()?.reading(&self.model)
     }
 
     /// Whether the languages share a vocabulary, as far as the file tells. Tokenizers that exist

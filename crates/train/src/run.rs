@@ -261,6 +261,9 @@ impl Run<'_> {
             self.learner.save(dir)?;
             self.data.tokenizers.save(dir)?;
             self.job.experiment.search.save(dir)?;
+            if let Some(reading) = self.job.experiment.reading() {
+                reading.save(dir)?;
+            }
             Ok(text::output::write_whole(&dir.join("README.md"), card.as_bytes())?)
         })?;
         self.saved = self.state.step;

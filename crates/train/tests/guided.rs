@@ -12,7 +12,7 @@ use toy::{assert_same, outcome, run, toy, with_threads};
 use train::{Event, Experiment, Start, config::LinkSource, event::Linked};
 use translate::{
     Translator,
-    alignment::{LinkCounts, parse_links},
+    alignment::{Calibration, LinkCounts, parse_links},
 };
 
 /// Gives an experiment a Transformer.
@@ -110,6 +110,19 @@ fn a_transformer_learns_to_align() {
         experiment.training.guided.as_mut().unwrap().heads = Some(vec![0, 1]);
     });
     assert!(with < 0.4 && with < without - 0.2, "{with} against {without}");
+}
+
+#[test]
+fn alignments_are_read_from_the_guided_head() {
+    let (dir, mut experiment) = guided(&["training.updates=2"]);
+    transformer(&mut experiment);
+    experiment.training.guided.as_mut().unwrap().heads = Some(vec![1]);
+    let folder = dir.path().join("run");
+    run(&experiment, &folder, Start::New, None).0.unwrap();
+    for model in ["last", "averaged"] {
+        let found = Calibration::open(&folder.join(model)).unwrap();
+        assert_eq!(found, Some(Calibration::guided(0, 1)), "{model}");
+    }
 }
 
 /// With links of the aligner, subwords drawn anew, both passes of R-Drop and weighted corpora.

@@ -110,6 +110,9 @@ impl Align {
 /// What a choice rests on.
 pub(crate) fn calibration_in_words(found: &Calibration) -> String {
     let Calibration { against, pairs, aer, .. } = found;
+    if *pairs == 0 {
+        return against.clone();
+    }
     format!("AER {:.2} on {pairs} pairs against {against}", 100.0 * aer)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use model::{Guided as Objective, ModelConfig};
 use serde::{Deserialize, Serialize};
+use translate::alignment::Calibration;
 
 use super::{Data, Positive, document::Fault};
 
@@ -53,6 +54,15 @@ impl Guided {
     /// As the model takes it.
     pub(crate) fn objective(&self) -> Objective {
         Objective { weight: self.weight.get(), layer: self.layer, heads: self.heads() }
+    }
+
+    /// Where alignments of the model are read: from the first head that is guided. Nothing to say of
+    /// a recurrent model.
+    pub(crate) fn reading(&self, model: &ModelConfig) -> Option<Calibration> {
+        let ModelConfig::Transformer(config) = model else { return None };
+        let heads = self.heads();
+        let layer = config.cross_layer(self.layer, &heads).ok()?;
+        Some(Calibration::guided(layer, *heads.first()?))
     }
 
     fn heads(&self) -> Vec<usize> {

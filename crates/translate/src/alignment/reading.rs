@@ -36,7 +36,7 @@ pub struct Calibration {
     pub reading: Reading,
     /// What links were compared with.
     pub against: String,
-    /// Pairs they were compared on.
+    /// Pairs they were compared on; none if nothing was compared.
     pub pairs: usize,
     /// The alignment error rate, in `[0, 1]`.
     pub aer: f64,
@@ -57,13 +57,23 @@ struct File {
     shift: usize,
     #[serde(default)]
     against: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pairs: usize,
-    #[serde(default)]
-    aer: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aer: Option<f64>,
+}
+
+fn is_zero(pairs: &usize) -> bool {
+    *pairs == 0
 }
 
 impl Calibration {
+    /// The choice of a training that guided a head.
+    pub fn guided(layer: usize, head: usize) -> Self {
+        let attended = Attended::Layer { layer: Some(layer), head: Some(head) };
+        Self { reading: attended.into(), against: "guided training".into(), pairs: 0, aer: 0.0 }
+    }
+
     /// Reads what [`save`](Self::save) wrote into a model directory; nothing where there is none.
     ///
     /// # Errors
@@ -87,7 +97,8 @@ impl Calibration {
             }
             (false, layer, head) => Attended::Layer { layer, head },
         };
-        Ok(Some(Self { reading: Reading { attended, shift }, against, pairs, aer }))
+        let (reading, aer) = (Reading { attended, shift }, aer.unwrap_or(0.0));
+        Ok(Some(Self { reading, against, pairs, aer }))
     }
 
     /// Writes it into a model directory, whole or not at all.
@@ -101,7 +112,8 @@ impl Calibration {
             Attended::Mean | Attended::Each => (true, None, None),
         };
         let shift = self.reading.shift;
-        let (against, pairs, aer) = (self.against.clone(), self.pairs, self.aer);
+        let (against, pairs) = (self.against.clone(), self.pairs);
+        let aer = (pairs > 0).then_some(self.aer);
         let file = File { mean, layer, head, shift, against, pairs, aer };
         let mut content = serde_json::to_string_pretty(&file)
             .map_err(|error| Error::Reading { path: path.clone(), reason: error.to_string() })?;
@@ -156,6 +168,7 @@ mod tests {
             calibration(Attended::Layer { layer: Some(3), head: None }, 0),
             calibration(Attended::Layer { layer: Some(3), head: Some(2) }, 1),
             calibration(Attended::Mean, 0),
+            Calibration::guided(2, 1),
         ] {
             calibration.save(dir.path()).unwrap();
             assert_eq!(Calibration::open(dir.path()).unwrap(), Some(calibration));
