@@ -95,7 +95,8 @@ impl Data {
         self.time(|| {
             let mut trace = kernel.forward(&queries, &mut context)?;
             if self.case.trains {
-                let upstream = OutputGrads { context: &self.grad_context, weights: None };
+                let upstream =
+                    OutputGrads { context: &self.grad_context, weights: None, log_weights: None };
                 let Grads { query, projected, states, position } = &mut grads;
                 let query = QueryGrads { states: query, projected };
                 kernel.backward(&queries, &mut trace, upstream, query)?;

@@ -194,7 +194,8 @@ impl<T: Real> Operation<T> for Attend {
         let mut slot = |role: Role| slots[role as usize].take().unwrap_or_default();
 
         let (context, weights) = self.split(&trace, grad);
-        let upstream = OutputGrads { context: &context, weights: weights.as_deref() };
+        let upstream =
+            OutputGrads { context: &context, weights: weights.as_deref(), log_weights: None };
         let query = QueryGrads { states: slot(Role::Query), projected: slot(Role::Projected) };
         kernel.backward(&queries, &mut trace, upstream, query).map_err(candle_core::Error::wrap)?;
         let source = SourceGrads {

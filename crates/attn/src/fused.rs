@@ -9,6 +9,7 @@
 //! neither the other rows of a call nor the number of threads changes a bit.
 
 mod gather;
+mod guided;
 mod loops;
 mod row;
 mod trace;
@@ -78,6 +79,8 @@ pub struct OutputGrads<'a, T> {
     pub context: &'a [T],
     /// With respect to the weights, packed as in the trace, if the loss looks at them.
     pub weights: Option<&'a [T]>,
+    /// With respect to the logarithms of the weights, packed likewise, if it looks at those.
+    pub log_weights: Option<&'a [T]>,
 }
 
 /// Where one [`Kernel::backward`] leaves the gradients of its queries.
@@ -209,7 +212,7 @@ impl<'a, T: Real> Kernel<'a, T> {
         length("gradients of queries", grads.states.len(), n_rows * self.dim)?;
         let n_projected = n_rows * self.projection_dim;
         length("gradients of projected queries", grads.projected.len(), n_projected)?;
-        if let Some(weights) = upstream.weights {
+        for weights in [upstream.weights, upstream.log_weights].into_iter().flatten() {
             length("gradients of weights", weights.len(), trace.n_weights())?;
         }
 
@@ -230,6 +233,7 @@ impl<'a, T: Real> Kernel<'a, T> {
                 aligned: aligned.get(packed.clone()).unwrap_or(&[]),
                 grad_context: &upstream.context[row * self.memory_dim..][..self.memory_dim],
                 grad_weights: upstream.weights.map_or(&[], |grads| &grads[packed.clone()]),
+                grad_logs: upstream.log_weights.map_or(&[], |grads| &grads[packed.clone()]),
                 grad_scores: take(&mut grad_scores, packed.len()),
                 grad_gate: take(&mut grad_gates, n_gates),
                 grad_query: take(&mut grad_states, self.dim),

@@ -37,6 +37,7 @@ mod config;
 mod error;
 mod fused;
 mod global;
+mod guide;
 mod layer;
 mod local;
 mod mask;
@@ -50,6 +51,7 @@ pub use fused::{
     Kernel, OutputGrads, Queries, QueryGrads, Row, Source, SourceGrads, Step, Trace, Vectors,
 };
 pub use global::{Attended, GlobalAttention, Memory};
+pub use guide::Guide;
 pub use layer::{Attention, attentional_state};
 pub use local::LocalAttention;
 pub use mask::{Mask, masked_softmax};

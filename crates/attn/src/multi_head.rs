@@ -28,6 +28,7 @@
 //! the very bits it has in training, and neither neighbours nor threads change any.
 
 mod grads;
+mod guided;
 mod head;
 mod kept;
 mod layout;
@@ -46,11 +47,13 @@ use kernels::Real;
 use kernels::dropout::Mask;
 
 pub use self::grads::Grads;
+pub use self::guided::Guided;
 pub use self::kept::{Bf16, Kept};
 pub use self::search::{Hypotheses, Seen, step};
 pub use self::words::{Layer, Past, Words};
 use self::{
-    head::{Block, Head, Scratch, mask_len},
+    guided::HeadGuide,
+    head::{Block, Head, HeadOutputs, Scratch, mask_len},
     softmax::KEPT,
 };
 use crate::{Error, Result};
@@ -249,7 +252,7 @@ impl MultiHead<'_> {
         let inputs = Inputs { queries, keys, values };
         self.check(&inputs)?;
         length("outputs of attention", out.len(), self.rows() * self.dim())?;
-        let mut kept = vec![T::ZERO; self.rows() * self.heads * KEPT];
+        let mut kept = vec![T::ZERO; self.kept_len()];
         share::forward(self, &inputs, out, &mut kept);
         Ok(Saved { kept })
     }
@@ -271,14 +274,35 @@ impl MultiHead<'_> {
         grad_out: &[T],
         grads: Grads<T>,
     ) -> Result<()> {
+        self.backward_guided(queries, keys, values, out, saved, grad_out, None, grads)
+    }
+
+    /// [`backward`](Self::backward) of outputs and, if heads are guided, of `grad` times their
+    /// [`guided_loss`](Self::guided_loss): `(guided, grad)`.
+    ///
+    /// # Errors
+    /// As there.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward_guided<T: Real>(
+        &self,
+        queries: Rows<T>,
+        keys: Rows<T>,
+        values: Rows<T>,
+        out: &[T],
+        saved: &Saved<T>,
+        grad_out: &[T],
+        guided: Option<(Guided, T)>,
+        grads: Grads<T>,
+    ) -> Result<()> {
         let inputs = Inputs { queries, keys, values };
         self.check(&inputs)?;
         length("outputs of attention", out.len(), self.rows() * self.dim())?;
         length("gradients of outputs of attention", grad_out.len(), out.len())?;
-        length("numbers kept of attention", saved.kept.len(), self.rows() * self.heads * KEPT)?;
+        length("numbers kept of attention", saved.kept.len(), self.kept_len())?;
+        guided.map_or(Ok(()), |(guided, _)| guided.check(self))?;
         let out = Rows::new(out, self.dim());
         let grad_out = Rows::new(grad_out, self.dim());
-        let outputs = Outputs { out, grad_out, kept: &saved.kept };
+        let outputs = Outputs { out, grad_out, kept: &saved.kept, guided };
         share::backward(self, &inputs, &outputs, grads.by_sentence(self)?);
         Ok(())
     }
@@ -318,6 +342,10 @@ impl MultiHead<'_> {
 
     fn dim(&self) -> usize {
         self.heads * self.head_dim
+    }
+
+    fn kept_len(&self) -> usize {
+        self.rows() * self.heads * KEPT
     }
 
     fn rows(&self) -> usize {
@@ -411,12 +439,23 @@ struct Outputs<'a, T> {
     out: Rows<'a, T>,
     grad_out: Rows<'a, T>,
     kept: &'a [T],
+    /// Heads whose weights have a loss of their own, and its gradient.
+    guided: Option<(Guided<'a>, T)>,
 }
 
-impl<T> Outputs<'_, T> {
-    fn kept(&self, layer: &MultiHead, sentence: &Sentence, head: usize) -> &[T] {
+impl<'a, T: Real> Outputs<'a, T> {
+    /// What belongs to a head of a sentence, given its rows.
+    fn head(
+        &self,
+        layer: &MultiHead,
+        sentence: &Sentence,
+        head: usize,
+        [out, grad_out]: [Rows<'a, T>; 2],
+    ) -> HeadOutputs<'a, T> {
         let (row, n) = (sentence.queries.start, sentence.queries.len() * KEPT);
-        &self.kept[row * layer.heads * KEPT + head * n..][..n]
+        let kept = &self.kept[row * layer.heads * KEPT + head * n..][..n];
+        let guide = HeadGuide::new(self.guided, head, row);
+        HeadOutputs { out, grad_out, kept, guide }
     }
 }
 

@@ -154,7 +154,8 @@ impl Batch {
         let mut trace = kernel.forward(&queries, &mut call.context).expect("sizes that fit");
         let grads =
             QueryGrads { states: &mut call.grad_query, projected: &mut call.grad_projected };
-        let upstream = OutputGrads { context: &call.grad_context, weights: None };
+        let upstream =
+            OutputGrads { context: &call.grad_context, weights: None, log_weights: None };
         kernel.backward(&queries, &mut trace, upstream, grads).expect("sizes that fit");
         let dense = |row: usize| trace.dense(row, LENGTHS[self.sentences[rows[row].sentence]]);
         call.weights = (0..rows.len()).map(dense).collect();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kernels::recurrent::Steps;
 
-use crate::{Error, Result, Special};
+use crate::{Error, Guide, Result, Special};
 
 /// Sentences packed one after the other, in the order in which they were given.
 #[derive(Clone, Debug)]
@@ -109,6 +109,8 @@ pub struct Batch {
     pub reads: Sentences,
     /// [`Self::tgt_out`], sentence after sentence.
     pub writes: Sentences,
+    /// What attention should look at, where that is known.
+    pub guide: Option<Guide>,
 }
 
 impl Batch {
@@ -128,7 +130,7 @@ impl Batch {
             pack(lengths, |b, t| if t == 0 { special.bos } else { target(b)[t - 1] })?;
         let reads = Sentences::new(pairs.iter().map(|pair| (Some(special.bos), pair.1, None)));
         let writes = Sentences::new(pairs.iter().map(|pair| (None, pair.1, Some(special.eos))));
-        Ok(Self { src, tgt_in, tgt_out, tgt_steps, tgt_order, reads, writes })
+        Ok(Self { src, tgt_in, tgt_out, tgt_steps, tgt_order, reads, writes, guide: None })
     }
 
     /// Every pair twice: all of them, then all of them again.
@@ -138,7 +140,7 @@ impl Batch {
     pub(crate) fn twice(&self, special: Special) -> Result<Self> {
         let src = self.src.sentences.iter().map(|ids| &ids[..ids.len() - 1]); // without EOS
         let pairs: Vec<_> = src.zip(self.reads.iter().map(|ids| &ids[1..])).collect(); // and BOS
-        Self::new(&[&pairs[..], &pairs[..]].concat(), special)
+        Ok(Self::new(&[&pairs[..], &pairs[..]].concat(), special)?.guided_twice(self))
     }
 
     /// The two rows of each target token of a batch that [`Self::twice`] made, packed by time.

@@ -98,6 +98,26 @@ pub enum Error {
         vocab: usize,
     },
 
+    /// Links for another number of pairs than a batch has.
+    #[error("links of {found} pairs were given, the batch has {expected}")]
+    Links {
+        /// Pairs with links.
+        found: usize,
+        /// Pairs of the batch.
+        expected: usize,
+    },
+
+    /// A link to a token that is not there.
+    #[error(
+        "link {}-{} of pair {} is not between two of its tokens", link.0, link.1, sentence + 1
+    )]
+    NoSuchLink {
+        /// The pair, counted from zero.
+        sentence: usize,
+        /// Source and target, counted from zero.
+        link: (u32, u32),
+    },
+
     /// A batch without sentences.
     #[error("a batch needs at least one sentence")]
     EmptyBatch,
@@ -127,7 +147,7 @@ pub enum Error {
     },
 
     /// An attention that a model does not have.
-    #[error("there is no {what} {found} to read alignments from: the model is {has}")]
+    #[error("there is no {what} {found} to align with: the model is {has}")]
     NoSuchHead {
         /// `layer` or `head`.
         what: &'static str,

@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod compact;
 mod config;
 mod error;
+mod guide;
 mod linear;
 mod loss;
 pub mod memory;
@@ -34,6 +35,7 @@ pub use config::{
     TransformerConfig,
 };
 pub use error::{Error, Result};
+pub use guide::Guide;
 pub use parameters::{Init, Parameters, Spec};
 pub use ready::{Ready, State};
 pub use shortlist::{SHORTLIST, Shortlist};
@@ -160,7 +162,7 @@ impl Step {
 }
 
 /// What a model is trained to minimise. [`Default`] is the plain cross-entropy.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Objective {
     /// Probability mass that is spread over all tokens instead of the reference's, in `[0, 1)`
     /// (Szegedy et al., 2016, §7).
@@ -169,6 +171,25 @@ pub struct Objective {
     /// masks, and the divergence of the two predictions, times this, is added to the loss
     /// (R-Drop; Liang et al., 2021).
     pub r_drop: f64,
+    /// What the loss of attention that should follow the links of a batch
+    /// ([`Batch::guided`]) adds; nothing without, or for a batch without links.
+    pub guided: Option<Guided>,
+}
+
+/// Guided alignment training: attention learns to look where links say.
+///
+/// Each target token with links should spread its weights evenly over the source tokens that it is
+/// linked to; the cross-entropy `−Σ p log a` of its weights joins the objective (Chen et al., 2016,
+/// §3; Garg et al., 2019, §4.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guided {
+    /// What the loss is multiplied by; 0.05 in the paper of Garg et al.
+    pub weight: f64,
+    /// For Transformers the decoder layer, counted from zero; the last but one, or the only one,
+    /// without it. A recurrent network has one attention.
+    pub layer: Option<usize>,
+    /// For Transformers the heads of that layer, counted from zero, each of which is guided.
+    pub heads: Vec<usize>,
 }
 
 impl Objective {
@@ -187,6 +208,11 @@ pub struct Loss {
     pub nats: f64,
     /// Number of target tokens, EOS included.
     pub tokens: usize,
+    /// How far guided attention is from its links, in nats, summed over the target tokens that
+    /// have any: `−Σ p log a`, before it is weighed. Zero where nothing is guided.
+    pub alignment_nats: f64,
+    /// Number of these target tokens.
+    pub linked: usize,
 }
 
 /// How the matrix products of training are computed.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use kernels::cross_entropy::{
     CrossEntropy, RDrop, cross_entropy, r_drop, r_drop_reference, reference,
 };
@@ -12,7 +12,7 @@ use kernels::{Mode, Real};
 use crate::parameters::Parameters;
 use crate::plain::{Tensors, known};
 use crate::rnn::tables;
-use crate::{Batch, Loss, Objective, Result, Special, Tie};
+use crate::{Batch, Guide, Guided, Loss, Objective, Result, Special, Tie};
 
 impl Objective {
     /// Whether every pair goes through the network twice.
@@ -57,6 +57,34 @@ impl Objective {
         Ok(self.count(loss, targets.len(), mode))
     }
 
+    /// What attention should look at, if the objective asks for it and the batch tells.
+    pub(crate) fn guide<'a>(&'a self, batch: &'a Batch) -> Option<(&'a Guided, &'a Guide)> {
+        self.guided.as_ref().filter(|guided| guided.weight > 0.0).zip(batch.guide.as_ref())
+    }
+
+    /// Adds the loss of guided attention, `[1]`, if there is one. Both passes of a doubled batch
+    /// have their share of the objective, and count once.
+    pub(crate) fn with_alignment(
+        &self,
+        loss: Loss,
+        alignment: Option<Tensor>,
+        batch: &Batch,
+        mode: &Mode,
+    ) -> Result<Loss> {
+        let (Some(alignment), Some((guided, guide))) = (alignment, self.guide(batch)) else {
+            return Ok(loss);
+        };
+        let passes = if self.doubles(mode) { 2 } else { 1 };
+        let alignment = alignment.squeeze(0)?;
+        let nats: f64 = alignment.to_dtype(DType::F64)?.to_scalar()?;
+        Ok(Loss {
+            objective: (loss.objective + (alignment * guided.weight)?)?,
+            alignment_nats: nats / passes as f64,
+            linked: guide.linked() / passes,
+            ..loss
+        })
+    }
+
     /// What [`Self::loss`] computes, in ordinary tensor operations, on any device.
     pub(crate) fn plain_loss(
         &self,
@@ -84,6 +112,7 @@ impl Objective {
     fn count(&self, loss: CrossEntropy, rows: usize, mode: &Mode) -> Loss {
         let passes = if self.doubles(mode) { 2 } else { 1 };
         let nats = loss.nats / passes as f64;
-        Loss { objective: loss.objective, nats, tokens: rows / passes }
+        let tokens = rows / passes;
+        Loss { objective: loss.objective, nats, tokens, alignment_nats: 0.0, linked: 0 }
     }
 }

@@ -119,6 +119,8 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct Forecast {
     parameters: usize,
+    /// Size of a target row.
+    dim: usize,
     nodes: Vec<Node>,
     /// The largest right factor of a matrix product, which is packed into memory that stays.
     packed: Numbers,
@@ -143,7 +145,17 @@ impl Forecast {
             }
         };
         nodes.push(loss(vocabs.tgt, dim));
-        Ok(Self { parameters, nodes, packed })
+        Ok(Self { parameters, dim, nodes, packed })
+    }
+
+    /// The same with guided attention: the rows behind which its loss stands are there once more.
+    #[must_use]
+    pub fn guided(self) -> Self {
+        let last = self.nodes.len() - 1;
+        let mut nodes = self.nodes;
+        let rows = Numbers::tgt(self.dim);
+        nodes.insert(last, Node { output: rows, backward: rows * 2, ..Node::default() });
+        Self { nodes, ..self }
     }
 
     /// Numbers in the parameters.

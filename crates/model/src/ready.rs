@@ -121,14 +121,27 @@ impl Ready {
     pub fn attend(&mut self, attended: Attended) -> Result<()> {
         match &mut self.family {
             Family::Rnn(_) => {
-                let layer = attended.layer.map(|layer| ("layer", layer));
-                let Some((what, found)) = layer.or(attended.head.map(|head| ("head", head))) else {
+                let Attended::Layer { layer, head } = attended else { return Ok(()) };
+                let layer = layer.map(|layer| ("layer", layer));
+                let Some((what, found)) = layer.or(head.map(|head| ("head", head))) else {
                     return Ok(());
                 };
                 let has = "recurrent, with one attention and no heads".into();
                 Err(Error::NoSuchHead { what, found, has })
             }
             Family::Transformer(ready) => ready.attend(attended),
+        }
+    }
+}
+
+impl Ready {
+    /// How many layers and heads of the decoder attend to the source; one of each in a recurrent
+    /// model, or none.
+    pub fn attentions(&self) -> (usize, usize) {
+        match &self.family {
+            Family::Rnn(ready) if ready.attends() => (1, 1),
+            Family::Rnn(_) => (0, 0),
+            Family::Transformer(ready) => ready.attentions(),
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) use search::{Ready, State};
 
 use crate::config::{Bridge, RnnConfig, Tie};
 use crate::parameters::{Init, Parameters, Spec};
-use crate::{Batch, Loss, Objective, Result, Vocabs};
+use crate::{Batch, Loss, Objective, Result, Vocabs, guide};
 
 /// Places where dropout draws its numbers. Layers are counted from each.
 mod site {
@@ -120,13 +120,22 @@ impl Rnn<'_> {
         objective: &Objective,
         mode: &Mode,
     ) -> Result<Loss> {
-        let states = self.decode::<T>(batch, mode)?; // [tgt rows, dim]
+        let guide = objective.guide(batch).filter(|_| self.config.attends());
+        let guide = guide.map(|(_, guide)| guide.by_time().clone());
+        let (states, alignment) = self.decode::<T>(batch, guide, mode)?; // [tgt rows, dim]
         let output = (self.parameters, self.config.tie);
-        objective.loss::<T>(output, &states, &batch.tgt_out, || batch.twins(), mode)
+        let loss = objective.loss::<T>(output, &states, &batch.tgt_out, || batch.twins(), mode)?;
+        objective.with_alignment(loss, alignment, batch, mode)
     }
 
-    /// The attentional states `h̃_t` of a batch, `[tgt rows, dim]`, packed as its target side.
-    fn decode<T: Real>(&self, batch: &Batch, mode: &Mode) -> Result<Tensor> {
+    /// The attentional states `h̃_t` of a batch, `[tgt rows, dim]`, packed as its target side; and
+    /// the loss of its attention, `[1]`, if that is guided.
+    fn decode<T: Real>(
+        &self,
+        batch: &Batch,
+        guide: Option<guide::Rows>,
+        mode: &Mode,
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let encoded = self.encode::<T>(&batch.src, mode)?;
         let (rows, offsets) = batch.src.by_sentence(&batch.tgt_order);
         let states = embedding::<T>(&encoded.states, &rows)?; // [src rows, dim], by sentence
@@ -145,8 +154,17 @@ impl Rnn<'_> {
                 (0..steps.range(position).len()).map(move |sentence| Row { sentence, position })
             })
             .collect();
-        let operation = decoder::Decoder::new(self.config, steps, offsets, rows, mode);
-        operation.apply::<T>(self.parameters, &embedded, &states, keys.as_ref(), &initial)
+        let guided = guide.is_some();
+        let operation = decoder::Decoder::new(self.config, steps, offsets, rows, guide, mode);
+        let out =
+            operation.apply::<T>(self.parameters, &embedded, &states, keys.as_ref(), &initial)?;
+        if !guided {
+            return Ok((out, None));
+        }
+        // The loss stands behind the rows.
+        let (rows, dim) = (batch.tgt_tokens(), self.config.dim.get());
+        let states = out.narrow(0, 0, rows * dim)?.reshape((rows, dim))?;
+        Ok((states, Some(out.narrow(0, rows * dim, 1)?)))
     }
 
     /// What queries are compared with, `[src rows, key_dim]`, if it is not the states.

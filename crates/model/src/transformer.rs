@@ -22,7 +22,7 @@ use kernels::{Mode, Real};
 pub use search::Attended;
 pub(crate) use search::{Ready, State};
 
-use self::attention::{CROSS_PARTS, CrossAttention, SELF_PARTS, SelfAttention};
+use self::attention::{CROSS_PARTS, CrossAttention, GuidedHeads, SELF_PARTS, SelfAttention};
 use self::embedding::Embed;
 use self::feed_forward::FeedForward;
 use self::sublayer::{Body, Frame, NormTensors, sublayer};
@@ -82,6 +82,14 @@ impl Stack {
 pub(crate) struct Transformer<'a> {
     pub(crate) config: &'a TransformerConfig,
     pub(crate) parameters: &'a Parameters,
+}
+
+/// What the decoder computes.
+struct Decoded {
+    /// What the output layer sees: `[tgt rows, dim]`.
+    states: Tensor,
+    /// The loss of the attention that is guided, `[1]`; none if its layer is left out.
+    alignment: Option<Tensor>,
 }
 
 /// The parameters that a configuration asks for.
@@ -170,9 +178,21 @@ impl Transformer<'_> {
     ) -> Result<Loss> {
         let memory = self.encode::<T>(&batch.src.sentences, mode)?;
         let source = (&memory, &batch.src.sentences.offsets);
-        let states = self.decode::<T>(&batch.reads, source, mode)?; // [tgt rows, dim]
+        let guide = self.guide(batch, objective)?;
+        let Decoded { states, alignment } =
+            self.decode::<T>(&batch.reads, source, guide.as_ref(), mode)?;
         let output = (self.parameters, self.config.tie);
-        objective.loss::<T>(output, &states, &batch.writes.ids, || twins(batch), mode)
+        let loss =
+            objective.loss::<T>(output, &states, &batch.writes.ids, || twins(batch), mode)?;
+        objective.with_alignment(loss, alignment, batch, mode)
+    }
+
+    /// Which attention is guided, and where to.
+    fn guide(&self, batch: &Batch, objective: &Objective) -> Result<Option<(usize, GuidedHeads)>> {
+        let Some((guided, guide)) = objective.guide(batch) else { return Ok(None) };
+        let layer = self.config.cross_layer(guided.layer, &guided.heads)?;
+        let (heads, rows) = (guided.heads.clone().into(), guide.by_sentence().clone());
+        Ok(Some((layer, GuidedHeads { heads, rows })))
     }
 
     /// Encoded sentences, `[src rows, dim]`.
@@ -191,16 +211,18 @@ impl Transformer<'_> {
         self.close::<T>(stack, x)
     }
 
-    /// What the output layer sees, `[tgt rows, dim]`. `source` are encoded sentences with their
-    /// offsets.
+    /// What the output layer sees, and the loss of the attention that is guided. `source` are
+    /// encoded sentences with their offsets.
     fn decode<T: Real>(
         &self,
         tgt: &Sentences,
         (memory, src_offsets): (&Tensor, &Arc<[usize]>),
+        guide: Option<&(usize, GuidedHeads)>,
         mode: &Mode,
-    ) -> Result<Tensor> {
+    ) -> Result<Decoded> {
         let stack = Stack::Decoder;
         let mut x = self.embed::<T>(stack, tgt, mode)?;
+        let mut alignment = None;
         for l in 0..self.config.decoder_layers.get() {
             if self.skips(stack, l, mode) {
                 x = self.leave_out::<T>(stack, l, &x)?;
@@ -214,13 +236,24 @@ impl Transformer<'_> {
                 tgt_offsets: tgt.offsets.clone(),
                 src_offsets: src_offsets.clone(),
                 dropout: mask(self.config.attention_dropout, mode, site + site::CROSS_WEIGHTS),
+                guided: guide.filter(|(layer, _)| *layer == l).map(|(_, guided)| guided.clone()),
             };
+            let guided = body.guided.is_some();
             let prefix = format!("decoder.{l}.cross");
             let drop = mask(self.config.dropout, mode, site + site::CROSS);
-            x = self.apply::<T, _>(&prefix, body, drop, &x, Some(memory), &CROSS_PARTS)?;
+            let out = self.apply::<T, _>(&prefix, body, drop, &x, Some(memory), &CROSS_PARTS)?;
+            x = if guided { self.split(&out, &mut alignment)? } else { out };
             x = self.feed_forward::<T>(stack, l, &x, site, mode)?;
         }
-        self.close::<T>(stack, x)
+        Ok(Decoded { states: self.close::<T>(stack, x)?, alignment })
+    }
+
+    /// The rows that a guided attention gives, and its loss, which stands behind them.
+    fn split(&self, out: &Tensor, alignment: &mut Option<Tensor>) -> Result<Tensor> {
+        let dim = self.config.dim.get();
+        let rows = (out.elem_count() - 1) / dim;
+        *alignment = Some(out.narrow(0, rows * dim, 1)?);
+        Ok(out.narrow(0, 0, rows * dim)?.reshape((rows, dim))?)
     }
 
     fn self_attention<T: Real>(

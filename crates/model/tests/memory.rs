@@ -5,8 +5,8 @@ use candle_core::Device;
 use kernels::{Mode, Purpose, Random};
 use model::memory::Forecast;
 use model::{
-    Activation, AttentionConfig, Batch, Cell, Model, ModelConfig, NormPlace, Objective, Positions,
-    Result, RnnConfig, Score, Special, Tie, TransformerConfig, Vocabs,
+    Activation, AttentionConfig, Batch, Cell, Guided, Model, ModelConfig, NormPlace, Objective,
+    Positions, Result, RnnConfig, Score, Special, Tie, TransformerConfig, Vocabs,
 };
 use peak_alloc::PeakAlloc;
 
@@ -37,16 +37,20 @@ fn batch(sentences: usize) -> Result<Batch> {
         let ids = 0..(len - 1) as u32;
         ids.map(|i| 4 + i * 59 % (VOCAB as u32 - 4)).collect::<Vec<u32>>()
     });
-    Batch::new(&vec![(&src[..], &tgt[..]); sentences], SPECIAL)
+    let batch = Batch::new(&vec![(&src[..], &tgt[..]); sentences], SPECIAL)?;
+    let links: Vec<(u32, u32)> = (0..LEN[1] as u32 - 1).map(|i| (i, i)).collect();
+    batch.guided(&vec![links; sentences])
 }
 
 /// The most bytes that were allocated at once for a loss and its gradients.
-fn measured(model: &Model, sentences: usize) -> Result<f64> {
+fn measured(model: &Model, sentences: usize, guided: bool) -> Result<f64> {
     let batch = batch(sentences)?;
     let before = ALLOCATED.current_usage();
     ALLOCATED.reset_peak_usage();
     let mode = Mode::Train(Random::new(1, Purpose::Dropout, 1));
-    let loss = model.loss(&batch, &Objective::smoothed(0.1), &mode)?;
+    let guided = guided.then(|| Guided { weight: 0.05, layer: None, heads: vec![0] });
+    let objective = Objective { guided, ..Objective::smoothed(0.1) };
+    let loss = model.loss(&batch, &objective, &mode)?;
     let gradients = loss.objective.backward()?;
     let peak = ALLOCATED.peak_usage();
     drop(gradients);
@@ -94,12 +98,16 @@ fn a_batch_needs_what_is_forecast() -> Result<()> {
     // One thread: the buffers of others are not part of the forecast.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).stack_size(1 << 26).build();
     pool.expect("a thread").install(|| {
-        for (name, config) in networks() {
+        for ((name, config), guided) in
+            networks().into_iter().flat_map(|network| [(network.clone(), false), (network, true)])
+        {
             let model = Model::new(&config, vocabs(), SPECIAL, 1, &Device::Cpu)?;
             let forecast = Forecast::new(&config, &vocabs())?;
+            let forecast = if guided { forecast.guided() } else { forecast };
             let expected = SENTENCES.map(|n| forecast.batch_bytes(n * LEN[0], n * LEN[1]) as f64);
-            measured(&model, SENTENCES[1])?; // buffers that stay
-            let actual = [measured(&model, SENTENCES[0])?, measured(&model, SENTENCES[1])?];
+            measured(&model, SENTENCES[1], guided)?; // buffers that stay
+            let actual =
+                [measured(&model, SENTENCES[0], guided)?, measured(&model, SENTENCES[1], guided)?];
             let each = |[small, large]: [f64; 2]| {
                 let slope = (large - small) / (SENTENCES[1] - SENTENCES[0]) as f64;
                 [slope, small, large]

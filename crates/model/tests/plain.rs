@@ -5,7 +5,7 @@ mod recurrent;
 mod transformers;
 
 use candle_core::{DType, Device, Tensor};
-use family::{SPECIAL, batch, model, model_on, size, training};
+use family::{SPECIAL, batch, guided, guided_batch, model, model_on, size, training};
 use kernels::gradient::distance;
 use kernels::{Mode, Purpose, Random};
 use model::{
@@ -22,9 +22,10 @@ fn objective() -> Objective {
     Objective::smoothed(0.1)
 }
 
-/// With and without two passes.
-fn objectives() -> [Objective; 2] {
-    [objective(), Objective { r_drop: 2.0, ..objective() }]
+/// With and without two passes and guided attention.
+fn objectives() -> [Objective; 4] {
+    let twice = |objective| Objective { r_drop: 2.0, ..objective };
+    [objective(), twice(objective()), guided(), twice(guided())]
 }
 
 fn smallest() -> [ModelConfig; 2] {
@@ -68,7 +69,7 @@ fn close(actual: f64, expected: f64, tolerance: f64) -> bool {
 
 #[test]
 fn the_fused_network_computes_its_definition() -> Result<()> {
-    let batch = batch(&[0, 1, 2])?;
+    let batch = guided_batch(&[0, 1, 2])?;
     for config in configs() {
         let fused = model(&config, DType::F64)?;
         let plain = model_on(&device()?, &config, DType::F64)?;
@@ -81,7 +82,9 @@ fn the_fused_network_computes_its_definition() -> Result<()> {
                 let (a, b) = (fused.objective.to_scalar()?, plain.objective.to_scalar()?);
                 assert!(close(a, b, 1e-13), "{config:?}, {objective:?}, {mode:?}: {a} and {b}");
                 assert!(close(fused.nats, plain.nats, 1e-13), "{config:?}, {objective:?}");
-                assert_eq!(fused.tokens, plain.tokens);
+                let [a, b] = [fused.alignment_nats, plain.alignment_nats];
+                assert!(close(a, b, 1e-13), "{config:?}, {objective:?}: {a} and {b}");
+                assert_eq!((fused.tokens, fused.linked), (plain.tokens, plain.linked));
             }
         }
     }
@@ -90,7 +93,7 @@ fn the_fused_network_computes_its_definition() -> Result<()> {
 
 #[test]
 fn the_fused_gradients_are_those_of_the_definition() -> Result<()> {
-    let batch = batch(&[0, 1, 2])?;
+    let batch = guided_batch(&[0, 1, 2])?;
     for config in configs() {
         let fused = model(&config, DType::F64)?;
         let plain = model_on(&device()?, &config, DType::F64)?;

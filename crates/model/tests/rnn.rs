@@ -20,7 +20,18 @@ fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
 
 #[test]
 fn with_r_drop_gradients_are_those_of_finite_differences() -> Result<()> {
-    let objective = Objective { smoothing: 0.1, r_drop: 2.0 };
+    let objective = Objective { r_drop: 2.0, ..Objective::smoothed(0.1) };
+    family::check_gradients(&ModelConfig::Rnn(small()), &objective)
+}
+
+#[test]
+fn guided_attention_has_the_gradient_of_finite_differences() -> Result<()> {
+    for config in configs().into_iter().filter(|config| config.attends()) {
+        let config = ModelConfig::Rnn(config);
+        family::check_guided(&config)?;
+        family::check_gradients(&config, &family::guided())?;
+    }
+    let objective = Objective { r_drop: 2.0, ..family::guided() };
     family::check_gradients(&ModelConfig::Rnn(small()), &objective)
 }
 

@@ -6,7 +6,7 @@ mod transformers;
 
 use candle_core::DType;
 use model::{
-    Attended, EncoderDecoder, ModelConfig, Objective, Positions, Result, TransformerConfig,
+    Attended, EncoderDecoder, Guided, ModelConfig, Objective, Positions, Result, TransformerConfig,
 };
 
 use family::{SPECIAL, SRC, size};
@@ -21,8 +21,34 @@ fn every_parameter_receives_the_gradient_of_finite_differences() -> Result<()> {
 }
 
 #[test]
+fn guided_attention_has_the_gradient_of_finite_differences() -> Result<()> {
+    for config in configs() {
+        let config = ModelConfig::Transformer(config);
+        family::check_guided(&config)?;
+        family::check_gradients(&config, &family::guided())?;
+    }
+    let objective = Objective { r_drop: 2.0, ..family::guided() };
+    family::check_gradients(&ModelConfig::Transformer(small()), &objective)
+}
+
+#[test]
+fn a_layer_or_head_to_guide_that_is_not_there_is_named() -> Result<()> {
+    let model = family::model(&ModelConfig::Transformer(small()), DType::F32)?;
+    for (layer, heads, expected) in
+        [(Some(2), vec![0], "there is no layer 2"), (None, vec![0, 3], "there is no head 3")]
+    {
+        let objective =
+            Objective { guided: Some(Guided { weight: 1.0, layer, heads }), ..family::guided() };
+        let found = model.loss(&family::guided_batch(&[0])?, &objective, &family::training());
+        let message = found.expect_err("no such attention").to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    Ok(())
+}
+
+#[test]
 fn with_r_drop_gradients_are_those_of_finite_differences() -> Result<()> {
-    let objective = Objective { smoothing: 0.1, r_drop: 2.0 };
+    let objective = Objective { r_drop: 2.0, ..Objective::smoothed(0.1) };
     family::check_gradients(&ModelConfig::Transformer(small()), &objective)
 }
 
@@ -109,24 +135,41 @@ fn alignments_are_read_from_the_layer_and_head_that_was_chosen() -> Result<()> {
     };
     for layer in [0, 1] {
         let heads = (0..3)
-            .map(|head| weights(Attended { layer: Some(layer), head: Some(head) }))
+            .map(|head| weights(Attended::Layer { layer: Some(layer), head: Some(head) }))
             .collect::<Result<Vec<_>>>()?;
         assert_ne!(heads[0], heads[1]);
-        let mean = weights(Attended { layer: Some(layer), head: None })?;
+        let mean = weights(Attended::Layer { layer: Some(layer), head: None })?;
         for (position, weight) in mean.iter().enumerate() {
             let expected = heads.iter().map(|head| head[position]).sum::<f32>() / 3.0;
             assert!((weight - expected).abs() < 1e-6);
         }
     }
+    let each = weights(Attended::Each)?;
+    let src_len = SRC[0].len() + 1;
+    assert_eq!(each.len(), 2 * 3 * src_len);
+    for (at, found) in each.chunks_exact(src_len).enumerate() {
+        let attended = Attended::Layer { layer: Some(at / 3), head: Some(at % 3) };
+        assert_eq!(found, weights(attended)?);
+    }
+    for (position, weight) in weights(Attended::Mean)?.iter().enumerate() {
+        let expected = each.iter().skip(position).step_by(src_len).sum::<f32>() / 6.0;
+        assert!((weight - expected).abs() < 1e-6);
+    }
+    assert_eq!(ready_attentions(&model)?, (2, 3));
     assert_ne!(
-        weights(Attended { layer: Some(0), head: None })?,
-        weights(Attended { layer: Some(1), head: None })?
+        weights(Attended::Layer { layer: Some(0), head: None })?,
+        weights(Attended::Layer { layer: Some(1), head: None })?
     );
-    let error = weights(Attended { layer: Some(2), head: None }).expect_err("two layers");
+    let error = weights(Attended::Layer { layer: Some(2), head: None }).expect_err("two layers");
     assert!(error.to_string().contains("no layer 2"), "{error}");
-    let error = weights(Attended { layer: Some(0), head: Some(3) }).expect_err("three heads");
+    let error =
+        weights(Attended::Layer { layer: Some(0), head: Some(3) }).expect_err("three heads");
     assert!(error.to_string().contains("no head 3"), "{error}");
     Ok(())
+}
+
+fn ready_attentions(model: &model::Model) -> Result<(usize, usize)> {
+    Ok(model.ready()?.attentions())
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `nmt align`: who looked at whom.
 
+mod calibrate;
+mod direction;
 mod statistical;
 
 use std::{
@@ -9,14 +11,19 @@ use std::{
 };
 
 use anyhow::Context;
+use clap::ArgGroup;
 use serde::Serialize;
 use translate::{
     Alignment, Translation,
     alignment::{Level, Linking},
-    translation::AlignmentView,
 };
 
-use self::statistical::StatisticalArgs;
+pub(crate) use self::calibrate::calibration_in_words;
+use self::{
+    calibrate::CalibrateArgs,
+    direction::{Direction, DirectionArgs, rule},
+    statistical::StatisticalArgs,
+};
 use crate::{
     attended::AttendedArgs,
     cli::Session,
@@ -38,8 +45,11 @@ use crate::{
 /// Attention is a soft alignment: a weight for each pair of words. Links are read off it, one
 /// for each target word, unless `--threshold` asks for all pairs from a weight on.
 ///
-/// With `--statistical`, aligns two files without a model.
+/// With `--reverse`, a second model aligns the other way, and the links of both become one set. With
+/// `--calibrate`, finds out which attention of a model is its best alignment, and remembers. With
+/// `--statistical`, aligns two files without a model.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("directions").args(["statistical", "reverse"]))]
 #[command(override_usage = "\
 nmt align [OPTIONS] <MODEL> <SRC> [TGT]
        nmt align --statistical [OPTIONS] <SRC> <TGT>")]
@@ -49,6 +59,8 @@ Examples:
   nmt align runs/toy/best test.en test.es --format pharaoh > test.align
   nmt align runs/toy/best test.en --format html --out alignment.html
   nmt align runs/toy/best test.en test.es --line 3 --format svg > sentence-3.svg
+  nmt align runs/en-es/best test.en test.es --reverse runs/es-en/best > test.align
+  nmt align runs/toy/best dev.en dev.es --calibrate --gold dev.talp
   nmt align --statistical corpus.en corpus.es > corpus.align")]
 pub(crate) struct Align {
     /// Directory of a model, such as `RUN/best` of `nmt train`
@@ -83,6 +95,26 @@ pub(crate) struct Align {
     /// none if it looked at the end of the sentence.
     #[arg(long, value_name = "WEIGHT", value_parser = weight, help_heading = "Alignment")]
     threshold: Option<f32>,
+
+    /// Link words by this rule: argmax, threshold:WEIGHT, one-to-one [default: argmax]
+    ///
+    /// argmax is what is done without an option; `threshold:0.3` is `--threshold 0.3`. With
+    /// one-to-one each word has one link at most, so that the sum of the weights is as great as
+    /// can be.
+    #[arg(
+        long,
+        value_name = "RULE",
+        value_parser = rule,
+        conflicts_with = "threshold",
+        help_heading = "Alignment"
+    )]
+    links: Option<Linking>,
+
+    #[command(flatten)]
+    direction: DirectionArgs,
+
+    #[command(flatten)]
+    calibrate: CalibrateArgs,
 
     #[command(flatten)]
     statistical: StatisticalArgs,
@@ -141,9 +173,16 @@ impl Align {
         if self.statistical.statistical {
             return self.run_statistical(session);
         }
+        if self.calibrate.calibrate {
+            return self.run_calibration(session);
+        }
         let format = self.usual_format();
         let translator = self.translator(session)?;
-        let aligned = self.align(format, &translator)?;
+        let reverse = self.reverse(session)?;
+        let mut aligned = self.align(format, &translator)?;
+        if let Some(reverse) = &reverse {
+            aligned = reverse.join(aligned, self.direction.method());
+        }
         let shown = aligned.map(|pair| {
             let pair = pair?;
             let record = Record { line: pair.line, src: &pair.src, tgt: &pair.tgt };
@@ -180,16 +219,33 @@ impl Align {
 
     /// The model, which searches and shows alignments as the options say.
     fn translator(&self, session: &Session<'_>) -> anyhow::Result<Loaded> {
-        let (attended, precision) = (self.attended.into(), self.search.precision);
-        let ensemble = self.ensemble.clone();
-        let asked = Asked { attended, precision, ensemble, ..Asked::default() };
-        let mut translator = load::translator(&self.model, asked, session)?;
+        let mut translator = load::translator(&self.model, self.asked(), session)?;
         translator.config = self.search.over(&translator.config, session.seed);
         translator.config.n_best = NonZeroUsize::MIN;
-        let level = if self.subwords { Level::Subwords } else { Level::Words };
-        let linking = self.threshold.map_or(Linking::Best, Linking::Threshold);
-        translator.view = AlignmentView { level, linking };
+        translator.view.level = if self.subwords { Level::Subwords } else { Level::Words };
+        translator.view.linking = self.linking();
         Ok(translator)
+    }
+
+    /// How the model is to be made ready.
+    fn asked(&self) -> Asked {
+        let (attended, precision) = (Some(self.attended), self.search.precision);
+        let ensemble = self.ensemble.clone();
+        Asked { attended, precision, ensemble, ..Asked::default() }
+    }
+
+    /// When words are linked.
+    fn linking(&self) -> Linking {
+        self.links.or(self.threshold.map(Linking::Threshold)).unwrap_or_default()
+    }
+
+    /// The model of the other direction, if there is one.
+    fn reverse(&self, session: &Session<'_>) -> anyhow::Result<Option<Direction>> {
+        let open = |dir| {
+            let reverse = Direction::open(dir, self.search.precision, session)?;
+            Ok(reverse.linking(self.linking()))
+        };
+        self.direction.reverse.as_deref().map(open).transpose()
     }
 
     /// Aligns sentences as they are read.

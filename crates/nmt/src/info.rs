@@ -12,9 +12,10 @@ use model::{
 };
 use serde_json::json;
 use text::Tokenizers;
-use translate::{SearchConfig, translator::check_tokenizers};
+use translate::{SearchConfig, alignment::Calibration, translator::check_tokenizers};
 
 use crate::{
+    align::calibration_in_words,
     console::{Console, count},
     output::Output,
 };
@@ -72,11 +73,13 @@ impl Info {
         let tokenizers = Tokenizers::open(dir).with_context(context)?;
         check_tokenizers(model.vocabs(), &tokenizers).with_context(context)?;
         let search = SearchConfig::open(dir).with_context(context)?;
+        let calibration = Calibration::open(dir).with_context(context)?;
         let n_parameters = model.parameters().count();
         if self.json {
             let record = json!({
                 "dir": dir, "model": model.config(), "vocab": model.vocabs(),
                 "parameters": n_parameters, "precision": model.stored(), "search": search,
+                "alignment": calibration.map(|found| found.reading.to_string()),
             });
             return Ok(writeln!(out, "{record}")?);
         }
@@ -88,6 +91,10 @@ impl Info {
         writeln!(out, "{}", dir.display())?;
         writeln!(out, "  model       {network}")?;
         writeln!(out, "  attention   {attention}")?;
+        if let Some(found) = &calibration {
+            let choice = found.reading;
+            writeln!(out, "  alignment   {choice}; {}", calibration_in_words(found))?;
+        }
         let rounded = match model.stored() {
             SearchPrecision::Int8 => ", matrices of eight bits",
             SearchPrecision::F32 | SearchPrecision::Bf16 => "",

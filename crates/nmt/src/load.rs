@@ -5,9 +5,14 @@ use std::path::Path;
 use anyhow::Context;
 use model::{Attended, ModelDir, Ready, SHORTLIST, SearchPrecision, Shortlist, Vocabs};
 use text::Tokenizers;
-use translate::{Ensemble, SearchConfig, Translator, translator::check_tokenizers};
+use translate::{
+    Ensemble, SearchConfig, Translator,
+    alignment::{Calibration, Reading},
+    translator::check_tokenizers,
+};
 
 use crate::{
+    attended::AttendedArgs,
     cli::Session,
     console::{Hint, count},
     ensemble::EnsembleArgs,
@@ -16,8 +21,10 @@ use crate::{
 /// How a model is to be made ready, and what others beside it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
-    /// Which attention alignments are read from.
-    pub(crate) attended: Attended,
+    /// Where alignments are read from, over what the model says.
+    pub(crate) attended: Option<AttendedArgs>,
+    /// Where they are read from, whatever either says.
+    pub(crate) reading: Option<Reading>,
     /// The precision of search; as each model is stored without it.
     pub(crate) precision: Option<SearchPrecision>,
     /// Whether only what is on the model's shortlist may be produced.
@@ -29,6 +36,16 @@ pub(crate) struct Asked {
 /// What the verbs translate with: a model, or several as one.
 pub(crate) type Loaded = Translator<Ensemble<Ready>>;
 
+/// Where the alignments of the model in `dir` are read from.
+pub(crate) fn reading(dir: &Path, asked: &Asked) -> anyhow::Result<Reading> {
+    if let Some(reading) = asked.reading {
+        return Ok(reading);
+    }
+    let calibrated = Calibration::open(dir)?.map(|calibration| calibration.reading);
+    let reading = asked.attended.map_or(calibrated, |attended| attended.over(calibrated));
+    Ok(reading.unwrap_or_default())
+}
+
 /// Loads the model in `dir` with its tokenizers and search settings, and those beside it.
 pub(crate) fn translator(
     dir: &Path,
@@ -36,9 +53,15 @@ pub(crate) fn translator(
     session: &Session<'_>,
 ) -> anyhow::Result<Loaded> {
     let config = failed(dir, SearchConfig::open(dir).map_err(Into::into))?;
-    let (first, tokenizers) = ready(dir, &asked, session)?;
+    let read = failed(dir, reading(dir, &asked))?;
+    let (first, tokenizers) = ready(dir, read.attended, &asked, session)?;
     let EnsembleArgs { others, mean } = &asked.ensemble;
-    let beside = others.iter().map(|dir| ready(dir, &asked, session));
+    let beside = others.iter().map(|dir| {
+        // All weights of a word are of one step: who was calibrated for the other is read as usual.
+        let own = failed(dir, reading(dir, &asked))?;
+        let attended = if own.shift == read.shift { own.attended } else { Attended::default() };
+        ready(dir, attended, &asked, session)
+    });
     let beside = beside.collect::<anyhow::Result<_>>()?;
     let together = Ensemble::new((first, &tokenizers), beside, mean.unwrap_or_default())
         .with_context(|| {
@@ -47,11 +70,34 @@ pub(crate) fn translator(
             format!("cannot translate with {} together", names.join(", "))
         })
         .hint("models that share a target tokenizer can predict together")?;
-    failed(dir, Translator::new(together, tokenizers, config).map_err(Into::into))
+    let mut translator =
+        failed(dir, Translator::new(together, tokenizers, config).map_err(Into::into))?;
+    translator.view.shift = read.shift;
+    Ok(translator)
+}
+
+/// Loads the model in `dir` alone.
+pub(crate) fn single(
+    dir: &Path,
+    asked: &Asked,
+    session: &Session<'_>,
+) -> anyhow::Result<Translator<Ready>> {
+    let config = failed(dir, SearchConfig::open(dir).map_err(Into::into))?;
+    let read = failed(dir, reading(dir, asked))?;
+    let (model, tokenizers) = ready(dir, read.attended, asked, session)?;
+    let mut translator =
+        failed(dir, Translator::new(model, tokenizers, config).map_err(Into::into))?;
+    translator.view.shift = read.shift;
+    Ok(translator)
 }
 
 /// Makes the model in `dir` ready, and says what it is.
-fn ready(dir: &Path, asked: &Asked, session: &Session<'_>) -> anyhow::Result<(Ready, Tokenizers)> {
+fn ready(
+    dir: &Path,
+    attended: Attended,
+    asked: &Asked,
+    session: &Session<'_>,
+) -> anyhow::Result<(Ready, Tokenizers)> {
     let load = || {
         let model = ModelDir::open(dir)?;
         let tokenizers = Tokenizers::open(dir)?;
@@ -59,7 +105,7 @@ fn ready(dir: &Path, asked: &Asked, session: &Session<'_>) -> anyhow::Result<(Re
         let (precision, n_parameters) = (asked.precision.unwrap_or(model.stored()), model.count());
         let list = asked.shortlist.then(|| shortlist(dir, model.vocabs())).transpose()?;
         let mut ready = model.ready_with(precision, list)?;
-        ready.attend(asked.attended)?;
+        ready.attend(attended)?;
         anyhow::Ok((n_parameters, ready, tokenizers))
     };
     let (n_parameters, ready, tokenizers) = failed(dir, load())?;

@@ -100,7 +100,7 @@ struct Part {
 impl Part {
     fn corpus(self) -> TrainCorpus {
         let Self { src, tgt, weight, tag } = self;
-        TrainCorpus { files: CorpusFiles::Lines { src, tgt }, weight, tag }
+        TrainCorpus { files: CorpusFiles::Lines { src, tgt }, weight, tag, links: None }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{io::IsTerminal, time::Duration};
 use indicatif::{ProgressBar, ProgressStyle};
 use train::{
     Event,
-    event::{COLUMNS, Report, Started, TrainedOn, clock, grouped},
+    event::{COLUMNS, Linked, Report, Started, TrainedOn, clock, grouped},
     memory::Memory,
 };
 
@@ -148,6 +148,14 @@ fn head(started: &Started) -> Vec<String> {
     if let [_, _, ..] = &started.corpora[..] {
         lines.extend(started.corpora.iter().map(corpus));
     }
+    if let Some(Linked { pairs, without, links }) = &started.linked {
+        let mut line =
+            format!("links   {} between words of {} pairs", number(links), number(pairs));
+        if *without > 0 {
+            line += &format!(" · {} pairs without", number(without));
+        }
+        lines.push(line);
+    }
     let frozen = match started.frozen {
         0 => String::new(),
         n => format!(" and {} frozen", count(n)),
@@ -203,6 +211,7 @@ mod tests {
             tgt_tokens: 412_345,
             dropped: vec![("duplicate".into(), 40), ("longer than 100 tokens".into(), 1010)],
             corpora: Vec::new(),
+            linked: Some(Linked { pairs: 28_900, without: 50, links: 301_234 }),
             valid_pairs: 1014,
             vocab: [8000, 8000],
             threads: 2,
@@ -219,6 +228,7 @@ mod tests {
             step: 2100,
             epoch: 2,
             loss: 3.905,
+            alignment: Some(1.25),
             lr: 4e-4,
             grad_norm: 0.98,
             tokens_per_second: 14_180.4,

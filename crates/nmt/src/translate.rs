@@ -121,10 +121,11 @@ impl Translate {
     /// Translates a file, a stream, or what is typed.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
         let asked = Asked {
-            attended: self.attended.into(),
+            attended: Some(self.attended),
             precision: self.search.precision,
             shortlist: self.shortlist,
             ensemble: self.ensemble.clone(),
+            ..Asked::default()
         };
         let mut translator = load::translator(&self.model, asked, session)?;
         translator.config = self.search.over(&translator.config, session.seed);

@@ -204,9 +204,11 @@ fn a_bad_line_is_named_and_the_others_are_translated() {
 /// The resident memory of a process, in KiB.
 #[cfg(target_os = "linux")]
 fn memory(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    let status = fs::read_to_string(format!("/proc/{process}/status"));
+    let status = status.expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = line.expect("a line for the resident memory").trim();
+    line.trim_end_matches(" kB").parse().expect("a number of KiB")
 }
 
 #[cfg(target_os = "linux")]

@@ -39,4 +39,4 @@ pub use tokenizer::{
     Decoded, Encoding, Sampler, Sampling, Tag, Tokenizer, TokenizerConfig, TokenizerKind,
     Tokenizers,
 };
-pub use words::words;
+pub use words::{words, words_and_marks};

@@ -23,6 +23,30 @@ pub fn words(text: &str) -> Vec<Range<usize>> {
     spans
 }
 
+/// Splits `text` at white space, and what is no letter and no digit off the ends of its words.
+///
+/// `“Ja, nein.”` has the parts `“`, `Ja`, `,`, `nein`, `.` and `”`. Marks within a word stay:
+/// `don't`, `3.5`. For whoever counts words and has no tokenizer of the language.
+pub fn words_and_marks(text: &str) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    for word in words(text) {
+        let inner = &text[word.clone()];
+        let first = inner.find(char::is_alphanumeric).unwrap_or(inner.len());
+        let last = inner.char_indices().rev().find(|(_, c)| c.is_alphanumeric());
+        let end = last.map_or(inner.len(), |(at, c)| at + c.len_utf8());
+        let marks = |from: usize, to: usize| {
+            let start = word.start + from;
+            inner[from..to].char_indices().map(move |(at, c)| start + at..start + at + c.len_utf8())
+        };
+        parts.extend(marks(0, first));
+        if first < end {
+            parts.push(word.start + first..word.start + end);
+        }
+        parts.extend(marks(end, inner.len()));
+    }
+    parts
+}
+
 /// Says for each subword which word it belongs to.
 ///
 /// `subwords` are byte spans into `text`, `words` its words as [`words`] returns them. A subword
@@ -60,6 +84,16 @@ mod tests {
     }
 
     #[test]
+    fn marks_stand_apart_from_words() {
+        let parts = |text: &str| -> Vec<String> {
+            words_and_marks(text).into_iter().map(|part| text[part].to_owned()).collect()
+        };
+        assert_eq!(parts("“Ja, nein.” "), ["“", "Ja", ",", "nein", ".", "”"]);
+        assert_eq!(parts("don't  3.5 -- é!"), ["don't", "3.5", "-", "-", "é", "!"]);
+        assert!(parts(" ").is_empty());
+    }
+
+    #[test]
     fn a_subword_belongs_to_the_word_of_its_first_visible_character() {
         let text = "un happy  é";
         //          012345678910
@@ -82,6 +116,14 @@ mod tests {
             let found: Vec<&str> = words(&text).into_iter().map(|span| &text[span]).collect();
             let expected: Vec<&str> = text.split_whitespace().collect();
             prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn parts_are_the_text_without_white_space(text in r"[ \u{3000}.aé🙂]{0,40}") {
+            let parts = words_and_marks(&text);
+            prop_assert!(parts.iter().is_sorted_by(|one, other| one.end <= other.start));
+            let joined: String = parts.into_iter().map(|part| &text[part]).collect();
+            prop_assert_eq!(joined, text.split_whitespace().collect::<String>());
         }
 
         #[test]

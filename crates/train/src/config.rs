@@ -6,6 +6,7 @@
 
 mod data;
 mod document;
+mod guided;
 mod init;
 pub(crate) mod pattern;
 mod subwords;
@@ -21,12 +22,13 @@ use model::{ModelConfig, Vocabs};
 use serde::{Deserialize, Serialize, Serializer};
 pub use text::number::{NonNegative, Positive, Rate};
 use text::{TokenizerConfig, TokenizerKind};
-use translate::SearchConfig;
+use translate::{SearchConfig, alignment::Calibration};
 
 use self::document::Fault;
 pub use self::{
     data::{CorpusFiles, Data, TrainCorpus},
     document::ConfigError,
+    guided::{Guided, LinkSource},
     init::Init,
     pattern::Pattern,
     subwords::{BpeDropout, UnigramSampling},
@@ -166,9 +168,17 @@ impl Experiment {
             ModelConfig::Transformer(_) => "model.transformer",
         };
         self.model.check(self.joint()).map_err(|error| (table, error.to_string()))?;
+        if let Some(guided) = &self.training.guided {
+            guided.check(&self.model, &self.data)?;
+        }
         self.check_parts()?;
         self.check_subwords()?;
         self.training.schedule.check()
+    }
+
+    /// Where alignments of the model are read, if its training says so.
+    pub(crate) fn reading(&self) -> Option<Calibration> {
+        self.training.guided.as_ref()?.reading(&self.model)
     }
 
     /// Whether the languages share a vocabulary, as far as the file tells. Tokenizers that exist

@@ -1,18 +1,22 @@
 //! The data of an experiment: read, cleaned, and in memory as ids.
 
 mod corpora;
+mod links;
 mod pairs;
 mod train;
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, path::Path};
 
+use model::{Batch, Special};
 use text::{Pair, Tokenizers, hash::Hash};
 
 use self::corpora::{Cleaned, Dropped, learn_tokenizers, nothing_left, open};
-pub(crate) use self::{corpora::total, pairs::IdPairs, train::Train};
+use self::links::LinkFile;
+pub use self::links::Linked;
+pub(crate) use self::{corpora::total, links::Links, pairs::IdPairs, train::Train};
 use crate::{
     Error, Result,
-    config::{Experiment, Init, Tokenizer},
+    config::{Experiment, Guided, Init, LinkSource, Tokenizer, TrainCorpus},
     event::{Event, Preparation},
 };
 
@@ -23,6 +27,8 @@ const AT_ONCE: usize = 1 << 14;
 pub(crate) struct Data {
     pub(crate) tokenizers: Tokenizers,
     pub(crate) train: Train,
+    /// Word links of the training pairs, if attention is guided.
+    pub(crate) links: Option<Links>,
     pub(crate) valid: IdPairs,
     /// The development set as text.
     pub(crate) valid_text: Vec<Pair>,
@@ -31,7 +37,8 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Reads the corpora of an experiment, for batches of at most so many tokens.
+    /// Reads the corpora of an experiment whose run is in `dir`, for batches of at most so many
+    /// tokens.
     ///
     /// # Errors
     /// If a file cannot be read or nothing is left to train on.
@@ -39,13 +46,14 @@ impl Data {
         experiment: &Experiment,
         mut tokenizers: Tokenizers,
         batch_tokens: NonZeroUsize,
+        dir: &Path,
         observer: &mut dyn FnMut(&Event),
     ) -> Result<Self> {
-        let config = &experiment.data;
+        let (config, training) = (&experiment.data, &experiment.training);
         // What the corpus is cleaned with, the model must be used with.
         tokenizers.normalize = config.clean.normalize;
         observer(&Event::Preparing(Preparation::Data));
-        let (train, dropped) = training_pairs(experiment, &tokenizers, batch_tokens)?;
+        let (train, dropped, mut links) = training_pairs(experiment, &tokenizers, batch_tokens)?;
         let valid_text = open(&config.valid)?.collect::<text::Result<Vec<Pair>>>()?;
         let valid = IdPairs::new(&valid_text, &tokenizers)?;
         let limit = experiment.search.max_src_len.get();
@@ -54,10 +62,31 @@ impl Data {
             let (line, found) = (valid_text[pair].line, valid.get(pair).0.len());
             return Err(Error::LongValid { line, found, limit });
         }
-        Ok(Self { tokenizers, train, valid, valid_text, dropped })
+        let statistical = |guided: &Guided| guided.links == LinkSource::Statistical;
+        if let Some(links) =
+            links.as_mut().filter(|_| training.guided.as_ref().is_some_and(statistical))
+        {
+            observer(&Event::Preparing(Preparation::Links));
+            links.align(&train, &tokenizers, dir)?;
+        }
+        Ok(Self { tokenizers, train, links, valid, valid_text, dropped })
     }
 
-    /// What tells this data from other data: a hash of all its ids and of the weights.
+    /// The pairs `numbers` of the current epoch as a batch, with the links of their tokens.
+    pub(crate) fn batch(&self, numbers: &[u32], special: Special) -> Result<Batch> {
+        let pairs: Vec<_> = numbers.iter().map(|&i| self.train.get(i as usize)).collect();
+        let batch = Batch::new(&pairs, special)?;
+        let Some(links) = &self.links else { return Ok(batch) };
+        let of_tokens = |(&i, &ids): (&u32, &(&[u32], &[u32]))| {
+            let (corpus, pair) = self.train.origin(i as usize);
+            let links = links.of(corpus);
+            links.map_or(Ok(Vec::new()), |links| links.between_tokens(pair, &self.tokenizers, ids))
+        };
+        let of_tokens = numbers.iter().zip(&pairs).map(of_tokens).collect::<Result<Vec<_>>>()?;
+        Ok(batch.guided(&of_tokens)?)
+    }
+
+    /// What tells this data from other data: a hash of all its ids, of the weights and the links.
     pub(crate) fn fingerprint(&self) -> String {
         let mut hash = self.train.hash(Hash::new());
         for side in [|(src, _)| src, |(_, tgt)| tgt] as [fn((_, _)) -> _; 2] {
@@ -65,6 +94,7 @@ impl Data {
                 hash = with_sentence(hash, side(self.valid.get(i)));
             }
         }
+        let hash = self.links.iter().fold(hash, |hash, links| links.hash(hash));
         format!("{:016x}", hash.finish())
     }
 }
@@ -99,12 +129,13 @@ pub(crate) fn first_tokenizers(
     }
 }
 
-/// The training pairs, and why others of each corpus are left out.
+/// The training pairs, why others of each corpus are left out, and the links that corpora have
+/// files of, if attention is guided.
 fn training_pairs(
     experiment: &Experiment,
     tokenizers: &Tokenizers,
     batch_tokens: NonZeroUsize,
-) -> Result<(Train, Vec<Dropped>)> {
+) -> Result<(Train, Vec<Dropped>, Option<Links>)> {
     let (config, training) = (&experiment.data, &experiment.training);
     let most = batch_tokens.get() - 1; // the end is a token as well
     let max_len = config.max_len.get().min(most);
@@ -120,6 +151,9 @@ fn training_pairs(
     let mut train = Train::new(tokenizers, corpora.into_iter(), training.sampling(), max_len)?;
     let mut cleaned = Cleaned::new(config);
     let mut too_long = vec![0; config.train.len()];
+    let guided = training.guided.is_some();
+    let file = |corpus: &TrainCorpus| if guided { LinkFile::open(corpus) } else { Ok(None) };
+    let mut files = config.train.iter().map(file).collect::<Result<Vec<_>>>()?;
     loop {
         let some: Vec<(usize, Pair)> = cleaned.by_ref().take(AT_ONCE).collect::<Result<_>>()?;
         if some.is_empty() {
@@ -128,7 +162,13 @@ fn training_pairs(
         for of_one in some.chunk_by(|a, b| a.0 == b.0) {
             let corpus = of_one[0].0;
             let pairs: Vec<Pair> = of_one.iter().map(|(_, pair)| pair.clone()).collect();
-            too_long[corpus] += train.extend(corpus, &pairs, tokenizers)?;
+            let kept = train.extend(corpus, &pairs, tokenizers)?;
+            too_long[corpus] += kept.iter().filter(|kept| !**kept).count();
+            if let Some(file) = &mut files[corpus] {
+                for (pair, keep) in pairs.iter().zip(kept) {
+                    file.read(pair, keep)?;
+                }
+            }
         }
     }
     let mut dropped = cleaned.dropped;
@@ -138,5 +178,6 @@ fn training_pairs(
     if train.n_pairs() == 0 {
         return Err(nothing_left(config, &dropped));
     }
-    Ok((train, dropped))
+    let links = files.into_iter().map(|file| file.map(|file| file.links)).collect();
+    Ok((train, dropped, guided.then(|| Links::new(links))))
 }

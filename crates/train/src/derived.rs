@@ -11,7 +11,7 @@ use std::{
 
 use candle_core::Device;
 use model::Model;
-use translate::SearchConfig;
+use translate::{SearchConfig, alignment::Calibration};
 
 use crate::{Error, Result, checkpoint::sync_dir};
 
@@ -66,6 +66,9 @@ fn derive(
 fn copy_rest(from: &Path, to: &Path, card: &str) -> Result<()> {
     text::Tokenizers::open(from)?.save(to)?;
     SearchConfig::open(from)?.save(to)?;
+    if let Some(calibration) = Calibration::open(from)? {
+        calibration.save(to)?;
+    }
     text::output::write_whole(&to.join("README.md"), card.as_bytes())?;
     sync_dir(to)
 }

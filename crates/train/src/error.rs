@@ -121,6 +121,17 @@ pub enum Error {
         corpus: PathBuf,
     },
 
+    /// A line of links is none, or not of its pair.
+    #[error("{path}, line {line}: {reason}")]
+    Links {
+        /// The file of links.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The loss does not depend on a parameter.
     #[error("parameter {name} receives no gradient")]
     NoGradient {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+pub use crate::data::Linked;
 use crate::memory::Memory;
 
 /// Something that happened.
@@ -46,6 +47,8 @@ pub enum Preparation {
     Tokenizer,
     /// Corpora are read, cleaned and turned into ids.
     Data,
+    /// Word links of the training data are found.
+    Links,
     /// The average of the last checkpoints is formed.
     Average,
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Preparation {
         f.write_str(match self {
             Self::Tokenizer => "learning the tokenizer",
             Self::Data => "reading the data",
+            Self::Links => "linking the words of the training data",
             Self::Average => "averaging checkpoints",
         })
     }
@@ -75,6 +79,8 @@ pub struct Started {
     pub dropped: Vec<(String, usize)>,
     /// The same for each corpus, in the order of the experiment file.
     pub corpora: Vec<TrainedOn>,
+    /// Word links that attention is guided by, if it is, of the corpora that guide.
+    pub linked: Option<Linked>,
     /// Pairs in the development set.
     pub valid_pairs: usize,
     /// Sizes of the source and the target vocabulary.
@@ -114,6 +120,9 @@ pub struct Report {
     /// Mean cross-entropy since the last report, in nats per target token, with dropout and
     /// without label smoothing.
     pub loss: f64,
+    /// How far guided attention is from its links: mean cross-entropy since the last report, in
+    /// nats per target token that has a link; none if nothing was guided.
+    pub alignment: Option<f64>,
     /// Learning rate of the last update.
     pub lr: f64,
     /// Norm of the last update's gradient before clipping, in nats per target token.
@@ -143,7 +152,8 @@ impl fmt::Display for Report {
             self.grad_norm,
             grouped(self.tokens_per_second.round() as u64),
             clock(self.elapsed),
-        )
+        )?;
+        self.alignment.map_or(Ok(()), |alignment| write!(f, "  links {alignment:.3} nat"))
     }
 }
 
@@ -297,6 +307,7 @@ mod tests {
             step: 2000,
             epoch: 2,
             loss: 3.905,
+            alignment: None,
             lr: 4e-4,
             grad_norm: 0.98,
             tokens_per_second: 14_180.4,
@@ -309,6 +320,8 @@ mod tests {
             "   2000      2         3.905       49.7    4.0e-4    0.98      14,180  00:02:23"
         );
         assert_eq!(line.len(), COLUMNS.len());
+        let guided = Report { alignment: Some(0.5), ..report };
+        assert_eq!(guided.to_string(), format!("{line}  links 0.500 nat"));
         let mut validated = Validated {
             step: 2000,
             epoch: 2,

@@ -26,7 +26,8 @@ const SAMPLES: &str = "samples.txt";
 const SCALARS: &str = "tensorboard/events.out.tfevents.0.nmt";
 
 const METRICS_HEAD: &str = "step,epoch,set,loss_nats_per_token,perplexity,learning_rate,\
-                            gradient_norm,bleu,chrf,target_tokens_per_second,elapsed_seconds\n";
+                            gradient_norm,bleu,chrf,alignment_nats_per_linked_token,\
+                            target_tokens_per_second,elapsed_seconds\n";
 
 /// The files of a run's record, open for more.
 #[derive(Debug)]
@@ -77,20 +78,22 @@ impl Logs {
     fn report(&mut self, report: &Report) -> Result<()> {
         self.lines.append(format!("{report}\n").as_bytes())?;
         let Report { step, epoch, loss, lr, grad_norm, tokens_per_second, elapsed, .. } = report;
+        let alignment = report.alignment.map_or(String::new(), |nats| nats.to_string());
         let (ppl, seconds) = (loss.exp(), elapsed.as_secs_f64());
         self.metrics.append(
             format!(
-                "{step},{epoch},train,{loss},{ppl},{lr},{grad_norm},,,{tokens_per_second:.1},\
-                 {seconds:.3}\n"
+                "{step},{epoch},train,{loss},{ppl},{lr},{grad_norm},,,{alignment},\
+                 {tokens_per_second:.1},{seconds:.3}\n"
             )
             .as_bytes(),
         )?;
-        let values = [
+        let mut values = vec![
             ("train/loss", *loss),
             ("train/learning_rate", *lr),
             ("train/gradient_norm", *grad_norm),
             ("train/target_tokens_per_second", *tokens_per_second),
         ];
+        values.extend(report.alignment.map(|nats| ("train/alignment", nats)));
         self.scalars.append(&tensorboard::scalars(now(), *step, &values))
     }
 
@@ -105,7 +108,7 @@ impl Logs {
             columns = format!("{},{}", scores.bleu, scores.chrf);
         }
         self.metrics.append(
-            format!("{step},{epoch},valid,{loss},{ppl},,,{columns},,{seconds:.3}\n").as_bytes(),
+            format!("{step},{epoch},valid,{loss},{ppl},,,{columns},,,{seconds:.3}\n").as_bytes(),
         )?;
         self.scalars.append(&tensorboard::scalars(now(), *step, &values))?;
 
@@ -177,6 +180,7 @@ mod tests {
             step,
             epoch: 1,
             loss: 4.5 - step as f64 / 100.0,
+            alignment: (step > 10).then_some(1.5),
             lr: 1e-3,
             grad_norm: 1.25,
             tokens_per_second: 1000.0,
@@ -214,13 +218,15 @@ mod tests {
     fn every_column_has_a_value_or_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         let mut logs = Logs::open(dir.path(), &Lengths::new()).unwrap();
-        for event in [report(10), validated(10, Some(12.5)), validated(20, None)] {
+        for event in [report(10), validated(10, Some(12.5)), validated(20, None), report(20)] {
             logs.record(&event).unwrap();
         }
         let csv = String::from_utf8(read(dir.path(), METRICS)).unwrap();
         let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
         assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{csv}");
         assert_eq!(rows[1][..4], ["10", "1", "train", "4.4"]);
+        assert_eq!((rows[0][9], rows[1][9]), ("alignment_nats_per_linked_token", ""));
+        assert_eq!((rows[4][0], rows[4][9]), ("20", "1.5"));
         assert_eq!(rows[2][7..9], ["12.5", "30"]);
         assert_eq!(rows[3][7..9], ["", ""]);
         let samples = String::from_utf8(read(dir.path(), SAMPLES)).unwrap();

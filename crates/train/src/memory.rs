@@ -91,6 +91,7 @@ impl Forecast {
         let trained: u64 =
             trained.map(|spec| spec.shape.iter().map(|&n| n as u64).product::<u64>()).sum();
         let batch = model::memory::Forecast::new(&experiment.model, vocabs)?;
+        let batch = if training.guided.is_some() { batch.guided() } else { batch };
         let parameters = batch.parameters() as u64;
         let remembered = match &training.optimizer {
             OptimizerConfig::Adam(_) | OptimizerConfig::AdamW(_) => 2,
@@ -175,6 +176,7 @@ mod tests {
         assert_eq!(fixed(&["training.ema=0.99"]), base + copy);
         assert_eq!(fixed(&["training.accumulate=2"]), base + copy);
         assert!(fixed(&["training.freeze=[\"encoder.*\"]"]) < base);
+        assert!(fixed(&["training.guided.weight=0.1"]) > base);
         assert_eq!(fixed(&["training.r_drop=5"]), adam.bytes(tokens(1024)).0);
     }
 

@@ -153,10 +153,9 @@ impl Run<'_> {
         let (step, epoch) = (self.state.step + 1, self.state.epoch);
         let progress = Progress { step, epoch, plateau: &self.state.plateau };
         let lr = self.training().schedule.rate(self.training().lr.get(), progress);
-        let train = &self.data.train;
-        let pairs = |batch: &Vec<u32>| batch.iter().map(|&i| train.get(i as usize)).collect();
-        let batches: Vec<Vec<_>> = group.iter().map(pairs).collect();
-        let update = self.learner.update(self.job.experiment, step, lr, &batches)?;
+        let (data, special) = (&self.data, self.learner.model.special());
+        let batches = group.iter().map(|numbers| data.batch(numbers, special));
+        let update = self.learner.update(self.job.experiment, step, lr, batches)?;
         self.state.step = step;
 
         let guarded = self.state.guard.batch(update.nats);
@@ -168,6 +167,8 @@ impl Run<'_> {
         }
         self.state.tally.nats += update.nats;
         self.state.tally.tokens += update.tokens as u64;
+        self.state.tally.alignment_nats += update.alignment_nats;
+        self.state.tally.linked += update.linked as u64;
         self.state.tally.seconds += start.elapsed().as_secs_f64();
         self.emit(Event::Updated { step, tokens: update.tokens })?;
         let tally = &self.state.tally;
@@ -175,6 +176,7 @@ impl Run<'_> {
             step,
             epoch,
             loss: tally.nats / tally.tokens as f64,
+            alignment: (tally.linked > 0).then(|| tally.alignment_nats / tally.linked as f64),
             lr,
             grad_norm: update.norm,
             tokens_per_second: tally.tokens as f64 / tally.seconds.max(1e-9),
@@ -259,6 +261,9 @@ impl Run<'_> {
             self.learner.save(dir)?;
             self.data.tokenizers.save(dir)?;
             self.job.experiment.search.save(dir)?;
+            if let Some(reading) = self.job.experiment.reading() {
+                reading.save(dir)?;
+            }
             Ok(text::output::write_whole(&dir.join("README.md"), card.as_bytes())?)
         })?;
         self.saved = self.state.step;

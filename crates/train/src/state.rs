@@ -69,6 +69,10 @@ pub(crate) struct Tally {
     #[serde(with = "crate::exact")]
     pub(crate) nats: f64,
     pub(crate) tokens: u64,
+    #[serde(default, with = "crate::exact")]
+    pub(crate) alignment_nats: f64,
+    #[serde(default)]
+    pub(crate) linked: u64,
     #[serde(with = "crate::exact")]
     pub(crate) seconds: f64,
 }
@@ -172,7 +176,13 @@ mod tests {
     #[test]
     fn a_state_comes_back_with_the_same_bits() {
         let mut state = State::new("seed = 1\n".into(), "abc".into());
-        state.tally = Tally { nats: 0.1 + 0.2, tokens: 17, seconds: 1.0 / 3.0 };
+        state.tally = Tally {
+            nats: 0.1 + 0.2,
+            tokens: 17,
+            alignment_nats: 0.1 + 0.7,
+            linked: 11,
+            seconds: 1.0 / 3.0,
+        };
         state.score(Metric::Bleu, 100.0 / 3.0);
         state.guard.report(7.1).unwrap();
         state.logs.insert("train.log".into(), 12);

@@ -37,12 +37,13 @@ pub(crate) struct Update {
     pub(crate) nats: f64,
     /// Target tokens.
     pub(crate) tokens: usize,
+    /// How far guided attention is from its links, summed, in nats.
+    pub(crate) alignment_nats: f64,
+    /// Target tokens with links.
+    pub(crate) linked: usize,
     /// Norm of the mean gradient before clipping. If it is not finite, nothing was changed.
     pub(crate) norm: f64,
 }
-
-/// A sentence pair as ids.
-type Pair<'a> = (&'a [u32], &'a [u32]);
 
 impl Learner {
     /// A learner with a fresh optimizer. Frozen parameters are unknown to it and to the sum of
@@ -132,19 +133,22 @@ impl Learner {
         experiment: &Experiment,
         step: u64,
         lr: f64,
-        batches: &[Vec<Pair<'_>>],
+        batches: impl IntoIterator<Item = Result<Batch>>,
     ) -> Result<Update> {
         let training = &experiment.training;
         let first = (step - 1) * training.accumulate.get() as u64;
         let (smoothing, r_drop) = (training.label_smoothing.get(), training.r_drop.get());
-        let objective = Objective { smoothing, r_drop };
+        let guided = training.guided.as_ref().map(|guided| guided.objective());
+        let objective = Objective { smoothing, r_drop, guided };
         self.gradients.clear();
-        let mut nats = 0.0;
-        for (pairs, number) in batches.iter().zip(first..) {
-            let batch = Batch::new(pairs, self.model.special())?;
+        let (mut nats, mut alignment_nats, mut linked) = (0.0, 0.0, 0);
+        for (batch, number) in batches.into_iter().zip(first..) {
+            let batch = batch?;
             let mode = Mode::Train(Random::new(experiment.seed, Purpose::Dropout, number));
             let loss = self.model.loss(&batch, &objective, &mode)?;
             nats += loss.nats;
+            alignment_nats += loss.alignment_nats;
+            linked += loss.linked;
             self.gradients.add(loss.objective.backward()?, loss.tokens)?;
         }
         let norm = self.gradients.norm::<f32>()?;
@@ -155,7 +159,7 @@ impl Learner {
         if let Some(ema) = &self.ema {
             ema.update(&self.model, step)?;
         }
-        Ok(Update { nats, tokens: self.gradients.tokens(), norm })
+        Ok(Update { nats, tokens: self.gradients.tokens(), alignment_nats, linked, norm })
     }
 }
 
@@ -164,6 +168,9 @@ mod tests {
     use model::{Special, Vocabs};
 
     use super::*;
+
+    /// A sentence pair as ids.
+    type Pair<'a> = (&'a [u32], &'a [u32]);
 
     /// A learner of a small model, by plain descent and without dropout.
     fn learner(experiment: &Experiment) -> Learner {
@@ -201,6 +208,8 @@ mod tests {
         let update = |batches: &[Vec<Pair<'_>>]| {
             let mut learner = learner(&experiment);
             let before = values(&learner);
+            let special = learner.model.special();
+            let batches = batches.iter().map(|pairs| Ok(Batch::new(pairs, special)?));
             let update = learner.update(&experiment, 1, 0.5, batches).unwrap();
             let moved: Vec<f32> =
                 values(&learner).iter().zip(&before).map(|(now, before)| now - before).collect();

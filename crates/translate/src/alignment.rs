@@ -4,11 +4,13 @@
 mod matching;
 mod pharaoh;
 mod quality;
+mod reading;
 mod symmetrize;
 
 pub use matching::best_matching;
 pub use pharaoh::{Gold, parse_links, write_links};
-pub use quality::{LinkCounts, Quality};
+pub use quality::{LinkCounts, Quality, bootstrap};
+pub use reading::{Calibration, FILE, Reading};
 pub use symmetrize::{Link, Symmetrization, symmetrize};
 
 use std::{fmt, ops::Range};
@@ -46,6 +48,9 @@ pub enum Linking {
     Best,
     /// Words are linked where the weight is above zero and at least this.
     Threshold(f32),
+    /// Each word is linked to one word at most, so that the sum of the weights is as great as can
+    /// be: [`best_matching`].
+    OneToOne,
 }
 
 /// Whether words or subwords are aligned.
@@ -136,6 +141,9 @@ impl Alignment {
 
     /// The links that `linking` reads off the weights, as (source, target) in ascending order.
     pub fn linked(&self, linking: Linking) -> Vec<(usize, usize)> {
+        if linking == Linking::OneToOne {
+            return best_matching(&self.weights);
+        }
         let mut links = Vec::new();
         for (tgt_idx, (row, &eos)) in self.weights.iter().zip(&self.eos).enumerate() {
             match linking {
@@ -155,6 +163,7 @@ impl Alignment {
                         .filter(|&src_idx| row[src_idx] > 0.0 && row[src_idx] >= least)
                         .map(|src_idx| (src_idx, tgt_idx)),
                 ),
+                Linking::OneToOne => {}
             }
         }
         links.sort_unstable();

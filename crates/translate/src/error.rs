@@ -23,6 +23,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A file does not say where alignments are read.
+    #[error("{path} does not say where alignments are read: {reason}")]
+    Reading {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// Threads to translate on could not be had.
     #[error("cannot translate on several threads: {0}")]
     Threads(String),

@@ -1,5 +1,7 @@
 //! A translation as its reader gets it: text, score, tokens and alignment.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use text::{Encoding, Tokenizers};
 
@@ -53,6 +55,9 @@ pub struct AlignmentView {
     pub level: Level,
     /// When two of them are linked.
     pub linking: Linking,
+    /// How many steps after the one that writes a token its weights are taken:
+    /// [`Reading::shift`](crate::alignment::Reading::shift).
+    pub shift: usize,
 }
 
 /// A text with its ids. A line of white space only counts as empty.
@@ -69,7 +74,7 @@ impl Tokenized {
     }
 
     /// This sentence as a side of an alignment.
-    fn side(&self, level: Level) -> Side {
+    pub(crate) fn side(&self, level: Level) -> Side {
         match level {
             Level::Words => Side::words(&self.text, &self.encoding.spans),
             Level::Subwords => Side::subwords(self.labels()),
@@ -156,7 +161,36 @@ impl Context<'_> {
         if weights.iter().any(Vec::is_empty) {
             return Ok(None);
         }
-        let (level, linking) = (self.view.level, self.view.linking);
-        Alignment::new(weights, src.side(level), tgt.side(level), linking).map(Some)
+        let AlignmentView { level, linking, shift } = self.view;
+        let weights = shifted(weights, tgt.encoding.ids.len(), shift);
+        Alignment::new(&weights, src.side(level), tgt.side(level), linking).map(Some)
+    }
+}
+
+/// The weights of the steps that come `shift` after those that wrote the tokens of a target of
+/// `tgt_len`; where there is no such step, of the last one.
+pub(crate) fn shifted(weights: &[Vec<f32>], tgt_len: usize, shift: usize) -> Cow<'_, [Vec<f32>]> {
+    if shift == 0 || weights.is_empty() {
+        return Cow::Borrowed(weights);
+    }
+    let last = weights.len() - 1;
+    Cow::Owned((0..tgt_len).map(|token| weights[(token + shift).min(last)].clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_the_weights_of_the_step_that_reads_it() {
+        let weights: Vec<Vec<f32>> = (0..4).map(|step| vec![step as f32]).collect();
+        let steps = |n: usize, shift| -> Vec<f32> {
+            shifted(&weights[..n], 3, shift).iter().map(|row| row[0]).collect()
+        };
+        assert_eq!(steps(4, 0), [0., 1., 2., 3.]); // the last one is that of the end
+        assert_eq!(steps(4, 1), [1., 2., 3.]);
+        // A translation that was cut has no step that reads its last token.
+        assert_eq!(steps(3, 1), [1., 2., 2.]);
+        assert!(shifted(&[], 0, 1).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod batches;
+mod calibrate;
 mod open;
 mod prepare;
 mod required;
@@ -13,6 +14,7 @@ use model::EncoderDecoder;
 use text::Tokenizers;
 
 use self::ahead::{Ahead, strictly};
+pub use self::calibrate::{Candidate, Grid};
 pub use self::open::check_tokenizers;
 use self::prepare::{Prepared, Preparer};
 use self::required::Words;

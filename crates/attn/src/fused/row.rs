@@ -43,6 +43,7 @@ pub(super) struct Backward<'q, T> {
     pub(super) aligned: &'q [T],
     pub(super) grad_context: &'q [T],
     pub(super) grad_weights: &'q [T],
+    pub(super) grad_logs: &'q [T],
     pub(super) grad_scores: &'q mut [T],
     pub(super) grad_gate: &'q mut [T],
     pub(super) grad_query: &'q mut [T],
@@ -133,7 +134,8 @@ impl<T: Real> Kernel<'_, T> {
     }
 
     /// With `g_s = ∂L/∂a_t(s) = ∂L/∂c_t · h̄_s` (and what the loss says of the weights
-    /// themselves) and `w_s` the softmax of the scores:
+    /// themselves; what it says of their logarithms joins `a_s g_s`) and `w_s` the softmax of the
+    /// scores:
     ///
     /// ```text
     /// ∂L/∂score_s = a_s g_s − w_s Σ a g          w = a without a Gaussian, or scaled to one
@@ -145,6 +147,7 @@ impl<T: Real> Kernel<'_, T> {
             let extra = job.grad_weights.get(index).copied().unwrap_or(T::ZERO);
             *grad = weights[index] * (slices::dot(grad_context, self.state(s)) + extra);
         }
+        slices::add(&mut grad_scores[..job.grad_logs.len()], job.grad_logs);
         let mut grad_position = self.position_gradient(&row, gate, grad_scores); // of b = a g
         let softmax = if aligned.is_empty() { weights } else { aligned };
         let total = slices::sum(grad_scores);

@@ -7,6 +7,7 @@ use kernels::matmul::Target;
 use kernels::{Real, slices};
 
 use super::grads::HeadGrads;
+use super::guided::HeadGuide;
 use super::product::{LANES, gather, mix, scores, transpose};
 use super::softmax::{KEPT, grad_scores, restore, softmax};
 use super::{Rows, RowsMut, Visible};
@@ -78,6 +79,7 @@ pub(super) struct HeadOutputs<'a, T> {
     pub(super) out: Rows<'a, T>,
     pub(super) grad_out: Rows<'a, T>,
     pub(super) kept: &'a [T],
+    pub(super) guide: Option<HeadGuide<'a, T>>,
 }
 
 /// Memory that a thread uses for one head after another.
@@ -231,6 +233,9 @@ impl<'a, T: Real> Head<'a, T> {
             let [out, grad_out] = [outputs.out, outputs.grad_out].map(|x| x.from(block.first));
             let dim = self.dim;
             grad_scores(grads, weights, dropped, width, &block, scale, out, grad_out, dim);
+            if let Some(guide) = outputs.guide {
+                guide.add(&block, weights, grads, width, scale);
+            }
             let [dropped, grads] = [dropped, grads].map(|x| Rows::new(x, width));
             self.gather(&block, dropped, grads, grad_out, &mut into);
         }

@@ -6,7 +6,7 @@ use kernels::Real;
 use kernels::dropout::Mask;
 
 use super::head::{mask_len, width};
-use super::{MultiHead, Visible, rotary};
+use super::{Guided, MultiHead, Visible, rotary};
 use crate::{Result, masked_softmax};
 
 /// What [`MultiHead::forward`] computes of `query` `[query rows, heads · head_dim]`, `key` and
@@ -22,11 +22,8 @@ pub fn forward(
     value: &Tensor,
 ) -> Result<Tensor> {
     let MultiHead { heads, query_offsets, key_offsets, .. } = *attention;
-    let query = pad(query, query_offsets, heads)?; // [batch, heads, tgt_len, head_dim]
-    let (key, value) = (pad(key, key_offsets, heads)?, pad(value, key_offsets, heads)?);
-    let lengths = [lengths(query_offsets), lengths(key_offsets)];
-    let mask = mask(attention.visible, &lengths[0], &lengths[1], query.device())?;
-    let mut weights = weights(&query, &key, &mask)?; // [batch, heads, tgt_len, src_len]
+    let value = pad(value, key_offsets, heads)?; // [batch, heads, src_len, head_dim]
+    let mut weights = weights_of(attention, query, key)?; // [batch, heads, tgt_len, src_len]
     if let Some(dropout) = attention.dropout {
         let factors = match weights.dtype() {
             DType::F64 => Tensor::new(factors::<f64>(attention, dropout), query.device()),
@@ -35,6 +32,63 @@ pub fn forward(
         weights = (&weights * factors?.reshape(weights.shape())?)?;
     }
     pack(&weights.matmul(&value)?, query_offsets)
+}
+
+/// The weights of [`forward`] before dropout: `[batch, heads, tgt_len, src_len]` for the longest
+/// sentence of either side. Differentiable.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn weights_of(attention: &MultiHead, query: &Tensor, key: &Tensor) -> Result<Tensor> {
+    let MultiHead { heads, query_offsets, key_offsets, .. } = *attention;
+    let query = pad(query, query_offsets, heads)?; // [batch, heads, tgt_len, head_dim]
+    let key = pad(key, key_offsets, heads)?;
+    let lengths = [lengths(query_offsets), lengths(key_offsets)];
+    let mask = mask(attention.visible, &lengths[0], &lengths[1], query.device())?;
+    weights(&query, &key, &mask)
+}
+
+/// The loss of guided heads, `−Σ p log w` over the rows, averaged over the heads: what
+/// [`MultiHead::guided_loss`] computes, `[1]`. Every place must be one that its row sees.
+/// Differentiable.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn guided_loss(
+    attention: &MultiHead,
+    query: &Tensor,
+    key: &Tensor,
+    guided: &Guided,
+) -> Result<Tensor> {
+    let weights = weights_of(attention, query, key)?;
+    let (_batch, heads, tgt_len, src_len) = weights.dims4()?;
+    let (mut at, mut masses) = (Vec::new(), Vec::new());
+    for (b, rows) in attention.query_offsets.windows(2).enumerate() {
+        for (t, row) in (rows[0]..rows[1]).enumerate() {
+            let places = guided.guide.row(row);
+            for (&s, &head) in places.iter().flat_map(|s| guided.heads.iter().map(move |h| (s, h)))
+            {
+                at.push((((b * heads + head) * tgt_len + t) * src_len + s as usize) as u32);
+                masses.push(1.0 / (places.len() * guided.heads.len()) as f64);
+            }
+        }
+    }
+    expected_surprise(&weights.flatten_all()?, &at, masses)
+}
+
+/// `−Σ mass · log weight` of the weights at these indices, `[1]`.
+///
+/// # Errors
+/// If there is no such index.
+pub fn expected_surprise(weights: &Tensor, at: &[u32], masses: Vec<f64>) -> Result<Tensor> {
+    if at.is_empty() {
+        return Ok(Tensor::zeros(1, weights.dtype(), weights.device())?);
+    }
+    let masses = Tensor::new(masses, &Device::Cpu)?.to_dtype(weights.dtype())?;
+    let weights = weights.index_select(&Tensor::new(at, weights.device())?, 0)?;
+    let surprise = weights.maximum(f64::from(f32::MIN_POSITIVE))?.log()?.neg()?;
+    let masses = masses.to_device(weights.device())?;
+    Ok((surprise * masses)?.sum_all()?.reshape(1)?)
 }
 
 /// What queries saw.

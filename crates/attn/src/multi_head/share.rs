@@ -4,7 +4,7 @@ use kernels::Real;
 use rayon::prelude::*;
 
 use super::grads::{Grads, HeadGrads, apart};
-use super::head::{HeadOutputs, Scratch, room};
+use super::head::{Scratch, room};
 use super::layout::{join_heads, split};
 use super::softmax::KEPT;
 use super::{Inputs, MultiHead, Outputs, Sentence};
@@ -133,9 +133,9 @@ pub(super) fn backward<T: Real>(
     });
     each(jobs.collect(), work, |scratch, (sentence, head, into)| {
         let (row, col) = (sentence.queries.start, head * layer.head_dim);
-        let (out, grad_out) = (outputs.out.part(row, col), outputs.grad_out.part(row, col));
+        let rows = [outputs.out, outputs.grad_out].map(|rows| rows.part(row, col));
         let inputs = inputs.columns(sentence, col);
-        let outputs = HeadOutputs { out, grad_out, kept: outputs.kept(layer, sentence, head) };
+        let outputs = outputs.head(layer, sentence, head, rows);
         layer.head(&inputs, sentence, head).backward(scratch, &outputs, into);
     });
     let mut rest = &mut parts[..];
@@ -166,8 +166,8 @@ fn backward_sentence<T: Real>(
     let parts_of_heads = room(&mut parts, layer.heads * apart);
     for (head, part) in parts_of_heads.chunks_exact_mut(apart.max(1)).enumerate() {
         let into = HeadGrads::new(part, layer, sentence);
-        let (out, grad_out) = (out.from(head * n), grad_out.from(head * n));
-        let outputs = HeadOutputs { out, grad_out, kept: outputs.kept(layer, sentence, head) };
+        let rows = [out, grad_out].map(|rows| rows.from(head * n));
+        let outputs = outputs.head(layer, sentence, head, rows);
         layer.head(&inputs.nth(sentence, head), sentence, head).backward(scratch, &outputs, into);
     }
     grads.join(layer, sentence, parts_of_heads);

@@ -187,6 +187,25 @@ impl TransformerConfig {
         Ok(())
     }
 
+    /// The decoder layer whose attention to the source is an alignment, or is guided to become one:
+    /// the last but one, unless another is asked for.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchHead`] if there is no such layer, or not one of these heads.
+    pub fn cross_layer(&self, layer: Option<usize>, heads: &[usize]) -> Result<usize> {
+        let fail = |what, found, has| Err(Error::NoSuchHead { what, found, has });
+        let (layers, n_heads) = (self.decoder_layers.get(), self.heads.get());
+        let layer = layer.unwrap_or(layers.saturating_sub(2));
+        if layer >= layers {
+            let has = format!("a decoder of {layers} layers, 0 to {}", layers - 1);
+            return fail("layer", layer, has);
+        }
+        if let Some(&head) = heads.iter().find(|&&head| head >= n_heads) {
+            return fail("head", head, format!("one of {n_heads} heads, 0 to {}", n_heads - 1));
+        }
+        Ok(layer)
+    }
+
     /// Size of a head.
     pub fn head_dim(&self) -> usize {
         self.dim.get() / self.heads.get()

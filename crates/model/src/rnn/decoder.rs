@@ -24,9 +24,9 @@ use kernels::recurrent::{Cell, State, Steps};
 use kernels::{Mode, Random, Real};
 
 use super::site;
-use crate::Result;
 use crate::config::RnnConfig;
 use crate::parameters::Parameters;
+use crate::{Result, guide};
 
 /// The weight of the fed-back attentional state.
 pub(super) const FEED: &str = "decoder.feed";
@@ -47,6 +47,9 @@ pub(super) struct Decoder {
     offsets: Vec<usize>,
     /// The target positions, in the order of the rows.
     rows: Vec<Row>,
+    /// What each row should look at, if attention is guided: then its loss stands behind the
+    /// rows of the output.
+    guide: Option<guide::Rows>,
     /// Drop rate, numbers, and whether a sentence keeps its mask.
     dropout: Option<(f32, Random, bool)>,
 }
@@ -228,6 +231,7 @@ impl Decoder {
         steps: Arc<Steps>,
         offsets: Vec<usize>,
         rows: Vec<Row>,
+        guide: Option<guide::Rows>,
         mode: &Mode,
     ) -> Self {
         let rate = config.dropout.get();
@@ -235,7 +239,7 @@ impl Decoder {
             Mode::Train(random) if rate > 0.0 => Some((rate, *random, config.variational)),
             _ => None,
         };
-        Self { shape: Shape::new(config), steps, offsets, rows, dropout }
+        Self { shape: Shape::new(config), steps, offsets, rows, guide, dropout }
     }
 
     /// Runs the decoder: `embedded` `[tgt rows, embed_dim]`, `states` and `keys`
@@ -295,6 +299,15 @@ impl Decoder {
         Inputs { embedded, states, keys, own_keys, initial, weights }
     }
 
+    /// How far attention is from what it should look at, in nats, over all rows.
+    fn guided_loss<T: Real>(&self, guide: &guide::Rows, run: &forward::Run<T>) -> f64 {
+        let blocks = self.blocks();
+        let of_block = |(block, trace): (&Range<usize>, &attn::Trace<T>)| {
+            trace.guided_loss(guide.view(), self.block_rows(block).start)
+        };
+        blocks.iter().zip(&run.attention).map(of_block).sum()
+    }
+
     fn source<'a, T>(&'a self, inputs: &Inputs<'a, T>) -> Source<'a, T> {
         Source { states: inputs.states, keys: inputs.keys, offsets: &self.offsets }
     }
@@ -329,8 +342,15 @@ impl<T: Real> Operation<T> for Decoder {
 
     fn forward(&self, inputs: &[&[T]]) -> candle_core::Result<Output<T, Self::Saved>> {
         let inputs = self.inputs(inputs);
-        let (values, saved) = self.run_forward(&inputs).map_err(candle_core::Error::wrap)?;
-        Ok(Output { values, shape: (self.rows.len(), self.shape.dim).into(), saved })
+        let (mut values, saved) = self.run_forward(&inputs).map_err(candle_core::Error::wrap)?;
+        let shape = match &self.guide {
+            None => (self.rows.len(), self.shape.dim).into(),
+            Some(guide) => {
+                values.push(T::of(self.guided_loss(guide, &saved)));
+                values.len().into()
+            }
+        };
+        Ok(Output { values, shape, saved })
     }
 
     fn backward(
@@ -341,6 +361,9 @@ impl<T: Real> Operation<T> for Decoder {
         grad: &[T],
     ) -> candle_core::Result<Vec<Vec<T>>> {
         let inputs = self.inputs(inputs);
-        self.run_backward(&inputs, output, saved, grad).map_err(candle_core::Error::wrap)
+        let rows = self.rows.len() * self.shape.dim;
+        let (grad, of_loss) = (&grad[..rows], grad.get(rows).copied());
+        self.run_backward(&inputs, &output[..rows], saved, (grad, of_loss))
+            .map_err(candle_core::Error::wrap)
     }
 }

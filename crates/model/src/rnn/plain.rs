@@ -6,8 +6,9 @@
 //! whatever the configuration. Dropout draws the same masks as the fused path, on the CPU, so
 //! both train alike, number for number up to rounding.
 
-use attn::{Attention, Mask, Memory, attentional_state};
-use candle_core::Tensor;
+use attn::multi_head::reference::expected_surprise;
+use attn::{Attention, Guide, Mask, Memory, attentional_state};
+use candle_core::{DType, Tensor};
 use kernels::recurrent::{Cell, Direction, Steps, Weights, reference};
 use kernels::{Mode, dropout};
 
@@ -29,9 +30,12 @@ impl Rnn<'_> {
     ) -> Result<Loss> {
         let tensors = Tensors::new(self.parameters, mode);
         let network = Plain { config: self.config, mode, tensors };
-        let states = network.decode(batch)?; // [tgt rows, dim]
+        let guide = objective.guide(batch).filter(|_| self.config.attends());
+        let guide = guide.map(|(_, guide)| guide.by_time().view());
+        let (states, alignment) = network.decode(batch, guide)?; // [tgt rows, dim]
         let output = (&network.tensors, self.config.tie);
-        objective.plain_loss(output, &states, &batch.tgt_out, || batch.twins(), mode)
+        let loss = objective.plain_loss(output, &states, &batch.tgt_out, || batch.twins(), mode)?;
+        objective.with_alignment(loss, alignment, batch, mode)
     }
 }
 
@@ -68,17 +72,27 @@ struct Decoder<'a> {
 }
 
 impl Plain<'_> {
-    /// The attentional states `h̃_t` of a batch, `[tgt rows, dim]`, packed as its target side.
-    fn decode(&self, batch: &Batch) -> Result<Tensor> {
+    /// The attentional states `h̃_t` of a batch, `[tgt rows, dim]`, packed as its target side; and
+    /// the loss of its attention, `[1]`, if that is guided.
+    fn decode(&self, batch: &Batch, guide: Option<Guide>) -> Result<(Tensor, Option<Tensor>)> {
         let encoded = self.encode(&batch.src)?;
         let decoder = self.decoder(batch)?;
         let mut state = self.start(decoder.attention.as_ref(), &encoded, batch)?;
         let mut out = Vec::with_capacity(decoder.steps.len());
+        let mut alignment = None;
         for t in 0..decoder.steps.len() {
-            state = self.step(&decoder, t, state)?;
+            let weights;
+            (state, weights) = self.step(&decoder, t, state)?;
             out.push(state.attentional.clone());
+            if let (Some(guide), Some(weights)) = (guide, weights) {
+                let loss = surprise(&weights, guide, decoder.steps.range(t).start)?;
+                alignment = Some(match alignment {
+                    Some(before) => (before + loss)?,
+                    None => loss,
+                });
+            }
         }
-        Ok(Tensor::cat(&out, 0)?)
+        Ok((Tensor::cat(&out, 0)?, alignment))
     }
 
     /// Encodes a batch of source sentences.
@@ -191,8 +205,9 @@ impl Plain<'_> {
             .collect()
     }
 
-    /// Step `t`, of the sentences that are still running at it.
-    fn step(&self, decoder: &Decoder, t: usize, before: State) -> Result<State> {
+    /// Step `t`, of the sentences that are still running at it, and its weights
+    /// `[rows, 1, src_len]`.
+    fn step(&self, decoder: &Decoder, t: usize, before: State) -> Result<(State, Option<Tensor>)> {
         let rows = decoder.steps.range(t);
         let mut state = before.first(rows.len())?;
         let mut x = decoder.embedded.narrow(0, rows.start, rows.len())?; // [rows, embed_dim]
@@ -208,12 +223,15 @@ impl Plain<'_> {
             x = if residual { (&after[0] + x)? } else { after[0].clone() }; // [rows, dim]
             state.layers[layer] = after;
         }
+        let mut weights = None;
         if let (Some(attention), Some(memory)) = (&decoder.attention, &state.memory) {
-            let context = attention.forward(&x.unsqueeze(1)?, memory, t)?.context; // [rows, 1, dim]
-            x = attentional_state(&context.squeeze(1)?, &x, self.tensors.get(COMBINE))?; // [rows, dim]
+            let seen = attention.forward(&x.unsqueeze(1)?, memory, t)?;
+            let context = seen.context.squeeze(1)?; // [rows, dim]
+            x = attentional_state(&context, &x, self.tensors.get(COMBINE))?; // [rows, dim]
+            weights = Some(seen.weights);
         }
         state.attentional = masked(x, decoder.mask.as_ref(), rows.start)?;
-        Ok(state)
+        Ok((state, weights))
     }
 
     /// Dropout of packed rows, as configured.
@@ -265,6 +283,25 @@ impl State {
             memory: self.memory.map(|memory| memory.first(n)).transpose()?,
         })
     }
+}
+
+/// The loss of weights `[rows, 1, src_len]` that should go to the places of the guide's rows from
+/// `first` on: `[1]`. Places that a row does not see have no say.
+fn surprise(weights: &Tensor, guide: Guide, first: usize) -> Result<Tensor> {
+    let (rows, _, src_len) = weights.dims3()?;
+    let weights = weights.flatten_all()?;
+    let values = weights.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let (mut at, mut masses) = (Vec::new(), Vec::new());
+    for row in 0..rows {
+        let places = guide.row(first + row);
+        for place in places.iter().map(|&place| row * src_len + place as usize) {
+            if values[place] > 0.0 {
+                at.push(place as u32);
+                masses.push(1.0 / places.len() as f64);
+            }
+        }
+    }
+    Ok(expected_surprise(&weights, &at, masses)?)
 }
 
 /// The row at which each sentence ends.

@@ -238,6 +238,11 @@ impl Ready {
         (0..n).flat_map(row).collect()
     }
 
+    /// Whether it has attention.
+    pub(crate) fn attends(&self) -> bool {
+        self.config.attends()
+    }
+
     /// Encodes sentences of known ids.
     pub(crate) fn start(&self, src: &[Vec<u32>]) -> Result<State> {
         let src: Vec<&[u32]> = src.iter().map(Vec::as_slice).collect();

@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
-use attn::multi_head::{Grads, MultiHead, Rows, RowsMut, Saved as Attended, Visible, rotary};
+use attn::multi_head::{
+    Grads, Guided, MultiHead, Rows, RowsMut, Saved as Attended, Visible, rotary,
+};
 use kernels::Real;
 use kernels::affine::Affine;
 use kernels::dropout::Mask;
 use kernels::matmul::Target;
 
 use super::sublayer::Body;
-use crate::Result;
+use crate::{Result, guide};
 
 /// Names of the parameters of attention over the sentence itself, in the order of its inputs.
 pub(super) const SELF_PARTS: [&str; 4] =
@@ -117,6 +119,20 @@ impl<T: Real> Body<T> for SelfAttention {
     }
 }
 
+/// Heads that should look where links say.
+#[derive(Clone, Debug)]
+pub(super) struct GuidedHeads {
+    pub(super) heads: Arc<[usize]>,
+    /// The places of each target row.
+    pub(super) rows: guide::Rows,
+}
+
+impl GuidedHeads {
+    pub(super) fn view(&self) -> Guided<'_> {
+        Guided { guide: self.rows.view(), heads: &self.heads }
+    }
+}
+
 /// Attention of target words to source words.
 pub(super) struct CrossAttention {
     pub(super) heads: usize,
@@ -127,6 +143,8 @@ pub(super) struct CrossAttention {
     pub(super) src_offsets: Arc<[usize]>,
     /// Drops attention weights.
     pub(super) dropout: Option<Mask>,
+    /// What some heads should look at. Their loss then stands behind the rows of the output.
+    pub(super) guided: Option<GuidedHeads>,
 }
 
 impl CrossAttention {
@@ -169,7 +187,13 @@ impl<T: Real> Body<T> for CrossAttention {
             Rows::columns(&memory, 2 * dim, dim),
             &mut contexts,
         )?;
-        Ok((last.forward(&contexts), Kept { projected, memory, contexts, attended }))
+        let mut out = last.forward(&contexts);
+        if let Some(guided) = &self.guided {
+            let (query, key) = (Rows::new(&projected, dim), Rows::new(&memory, 2 * dim));
+            let loss = self.kernel().guided_loss(query, key, &attended, &guided.view())?;
+            out.push(T::of(loss));
+        }
+        Ok((out, Kept { projected, memory, contexts, attended }))
     }
 
     fn backward(
@@ -180,6 +204,8 @@ impl<T: Real> Body<T> for CrossAttention {
         grad: &[T],
     ) -> Result<(Vec<T>, Vec<Vec<T>>)> {
         let dim = self.dim();
+        let (grad, of_loss) = grad.split_at(x.len());
+        let guided = self.guided.as_ref().map(GuidedHeads::view).zip(of_loss.first().copied());
         let [query, source, last] = self.layers(inputs);
         let of_last = last.gradient(&kept.contexts, grad);
         let mut upstream = vec![T::ZERO; grad.len()];
@@ -187,13 +213,14 @@ impl<T: Real> Body<T> for CrossAttention {
         let mut of_query = vec![T::ZERO; kept.projected.len()];
         let mut of_memory = vec![T::ZERO; kept.memory.len()];
         let into = Grads::Apart { query: &mut of_query, memory: &mut of_memory };
-        self.kernel().backward(
+        self.kernel().backward_guided(
             Rows::new(&kept.projected, dim),
             Rows::new(&kept.memory, 2 * dim),
             Rows::columns(&kept.memory, 2 * dim, dim),
             &kept.contexts,
             &kept.attended,
             &upstream,
+            guided,
             into,
         )?;
         let query_grads = query.gradient(x, &of_query);

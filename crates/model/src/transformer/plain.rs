@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use kernels::dropout::Mask;
 use kernels::{Mode, activation, norm, positions};
 
-use super::{Stack, Transformer, mask, site, twins};
+use super::{Decoded, GuidedHeads, Stack, Transformer, mask, site, twins};
 use crate::batch::Sentences;
 use crate::config::{DropRate, NormPlace, Positions, TransformerConfig};
 use crate::plain::{Tensors, pick};
@@ -25,12 +25,16 @@ impl Transformer<'_> {
         objective: &Objective,
         mode: &Mode,
     ) -> Result<Loss> {
-        let network = Plain { of: *self, mode, tensors: Tensors::new(self.parameters, mode) };
+        let guide = self.guide(batch, objective)?;
+        let network =
+            Plain { of: *self, mode, guide, tensors: Tensors::new(self.parameters, mode) };
         let memory = network.encode(&batch.src.sentences)?;
         let source = (&memory, &*batch.src.sentences.offsets);
-        let states = network.decode(&batch.reads, source)?; // [tgt rows, dim]
+        let Decoded { states, alignment } = network.decode(&batch.reads, source)?;
         let output = (&network.tensors, self.config.tie);
-        objective.plain_loss(output, &states, &batch.writes.ids, || twins(batch), mode)
+        let loss =
+            objective.plain_loss(output, &states, &batch.writes.ids, || twins(batch), mode)?;
+        objective.with_alignment(loss, alignment, batch, mode)
     }
 }
 
@@ -38,6 +42,8 @@ impl Transformer<'_> {
 struct Plain<'a> {
     of: Transformer<'a>,
     mode: &'a Mode,
+    /// The layer whose attention is guided, and where to.
+    guide: Option<(usize, GuidedHeads)>,
     tensors: Tensors,
 }
 
@@ -61,21 +67,22 @@ impl Plain<'_> {
         self.close(stack, x)
     }
 
-    /// What the output layer sees, `[tgt rows, dim]`. `source` are encoded sentences with their
-    /// offsets.
-    fn decode(&self, tgt: &Sentences, source: (&Tensor, &[usize])) -> Result<Tensor> {
+    /// What the output layer sees, and the loss of the attention that is guided. `source` are
+    /// encoded sentences with their offsets.
+    fn decode(&self, tgt: &Sentences, source: (&Tensor, &[usize])) -> Result<Decoded> {
         let stack = Stack::Decoder;
         let mut x = self.embed(stack, tgt)?;
+        let mut alignment = None;
         for l in 0..self.config().decoder_layers.get() {
             if self.of.skips(stack, l, self.mode) {
                 x = self.leave_out(stack, l, x)?;
                 continue;
             }
             x = self.self_attention(stack, l, x, tgt)?;
-            x = self.cross_attention(l, x, tgt, source)?;
+            x = self.cross_attention(l, x, tgt, source, &mut alignment)?;
             x = self.feed_forward(stack, l, x)?;
         }
-        self.close(stack, x)
+        Ok(Decoded { states: self.close(stack, x)?, alignment })
     }
 
     /// Embedded words with their positions, `[rows, dim]`.
@@ -150,6 +157,7 @@ impl Plain<'_> {
         x: Tensor,
         tgt: &Sentences,
         (memory, src_offsets): (&Tensor, &[usize]),
+        alignment: &mut Option<Tensor>,
     ) -> Result<Tensor> {
         let dim = self.config().dim.get();
         let site = Stack::Decoder.layer_site(layer);
@@ -160,6 +168,10 @@ impl Plain<'_> {
             let query = self.tensors.affine(&format!("{prefix}.query"), x)?; // [tgt rows, dim]
             let both = self.tensors.affine(&format!("{prefix}.memory"), memory)?; // [src rows, 2 dim]
             let (key, value) = (both.narrow(1, 0, dim)?, both.narrow(1, dim, dim)?);
+            if let Some((_, guided)) = self.guide.as_ref().filter(|(guided, _)| *guided == layer) {
+                *alignment =
+                    Some(reference::guided_loss(&attention, &query, &key, &guided.view())?);
+            }
             let contexts = reference::forward(&attention, &query, &key, &value)?;
             self.tensors.affine(&format!("{prefix}.output"), &contexts)
         })

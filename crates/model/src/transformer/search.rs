@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use attn::multi_head::{self, Bf16, Heads, Hypotheses, Kept, Past, Rows, RowsMut, Seen, rotary};
 use kernels::embedding::Lookup;
+use kernels::slices;
 
 use self::encoder::Encoded;
 use self::run::Run;
@@ -21,16 +22,68 @@ use crate::batch::{self, SourceBatch};
 use crate::config::{NormPlace, Positions, TransformerConfig};
 use crate::rnn::tables;
 use crate::source::Source;
-use crate::{Error, Result, SearchPrecision, Special};
+use crate::{Result, SearchPrecision, Special};
 
 /// Which of a decoder's attentions over the source alignments are read from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attended {
-    /// The layer, counted from zero. Without it the last but one, or the only one: its heads
-    /// together agree best with alignments by hand (Garg et al., 2019, §4.1).
-    pub layer: Option<usize>,
-    /// The head, counted from zero; the mean of all without it.
-    pub head: Option<usize>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attended {
+    /// One layer.
+    Layer {
+        /// The layer, counted from zero. Without it the last but one, or the only one: its heads
+        /// together agree best with alignments by hand (Garg et al., 2019, §4.1).
+        layer: Option<usize>,
+        /// The head, counted from zero; the mean of all without it.
+        head: Option<usize>,
+    },
+    /// The mean over all layers and heads.
+    Mean,
+    /// Every head of every layer, one after the other: so many weights for each word of the source.
+    Each,
+}
+
+impl Default for Attended {
+    fn default() -> Self {
+        Self::Layer { layer: None, head: None }
+    }
+}
+
+/// [`Attended`] of a decoder that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chosen {
+    One(usize, Heads),
+    Mean,
+    Each,
+}
+
+impl Chosen {
+    /// What is wanted of a layer.
+    fn of(self, l: usize) -> Option<Heads> {
+        match self {
+            Self::One(layer, heads) => (layer == l).then_some(heads),
+            Self::Mean => Some(Heads::Mean),
+            Self::Each => Some(Heads::Each),
+        }
+    }
+
+    /// Adds what the rows saw in layer `l` of `layers` to what they saw before.
+    fn add(self, (l, layers): (usize, usize), seen: Vec<Vec<f32>>, weights: &mut Vec<Vec<f32>>) {
+        match self {
+            Self::Mean => {
+                weights.resize(seen.len(), Vec::new());
+                for (sum, seen) in weights.iter_mut().zip(seen) {
+                    if l == 0 {
+                        sum.clear();
+                        sum.resize(seen.len(), 0.0);
+                    }
+                    slices::add_scaled(sum, 1.0 / layers as f32, &seen);
+                }
+            }
+            Self::Each if l > 0 => {
+                weights.iter_mut().zip(seen).for_each(|(all, seen)| all.extend(seen));
+            }
+            Self::One(..) | Self::Each => *weights = seen,
+        }
+    }
 }
 
 /// A Transformer made ready to search: its weights packed, once for all sentences.
@@ -39,8 +92,8 @@ pub(crate) struct Ready {
     config: TransformerConfig,
     precision: SearchPrecision,
     special: Special,
-    /// The layer that alignments are read from, and the head if it is one alone.
-    attended: (usize, Option<usize>),
+    /// Where alignments are read from.
+    attended: Chosen,
     source: Embedding,
     encoder: Vec<EncoderLayer>,
     target: Embedding,
@@ -144,7 +197,7 @@ impl Ready {
         let table = values(tgt)?;
         let (encoder, decoder) = (config.encoder_layers.get(), config.decoder_layers.get());
         Ok(Self {
-            attended: ((decoder - 1).saturating_sub(1), None),
+            attended: Chosen::One((decoder - 1).saturating_sub(1), Heads::Mean),
             source: embedding("encoder", if src == tgt { table.clone() } else { values(src)? })?,
             encoder: (0..encoder).map(|l| read.encoder_layer(l)).collect::<Result<_>>()?,
             target: embedding("decoder", table)?,
@@ -156,21 +209,20 @@ impl Ready {
     }
 
     pub(crate) fn attend(&mut self, attended: Attended) -> Result<()> {
-        let (layers, heads) = (self.decoder.len(), self.config.heads.get());
-        let fail = |what, found, has| Err(Error::NoSuchHead { what, found, has });
-        let layer = attended.layer.unwrap_or(layers.saturating_sub(2));
-        if layer >= layers {
-            return fail(
-                "layer",
-                layer,
-                format!("a decoder of {layers} layers, 0 to {}", layers - 1),
-            );
-        }
-        if let Some(head) = attended.head.filter(|&head| head >= heads) {
-            return fail("head", head, format!("one of {heads} heads, 0 to {}", heads - 1));
-        }
-        self.attended = (layer, attended.head);
+        self.attended = match attended {
+            Attended::Layer { layer, head } => {
+                let layer = self.config.cross_layer(layer, head.as_slice())?;
+                Chosen::One(layer, head.map_or(Heads::Mean, Heads::One))
+            }
+            Attended::Mean => Chosen::Mean,
+            Attended::Each => Chosen::Each,
+        };
         Ok(())
+    }
+
+    /// How many layers and heads there are to read alignments from.
+    pub(crate) fn attentions(&self) -> (usize, usize) {
+        (self.decoder.len(), self.config.heads.get())
     }
 
     fn dim(&self) -> usize {
@@ -220,8 +272,7 @@ impl Ready {
     ) -> Result<()> {
         let (layer, dim) = (&self.decoder[l].cross, self.dim());
         let (heads, head_dim) = (self.config.heads.get(), self.config.head_dim());
-        let (chosen, head) = self.attended;
-        let wanted = (chosen == l).then_some(head.map_or(Heads::Mean, Heads::One));
+        let wanted = self.attended.of(l);
         run.sublayer(self.config.norm_place, &layer.norm, |x, work, out| {
             layer.query.forward(x, &mut work.room, &mut work.wide);
             let hypotheses: Vec<_> = sentences.iter().map(|s| s.given(l, places)).collect();
@@ -230,7 +281,7 @@ impl Ready {
             let seen =
                 multi_head::step(heads, head_dim, queries, &hypotheses, &mut work.inner, wanted)?;
             if wanted.is_some() {
-                *weights = seen;
+                self.attended.add((l, self.decoder.len()), seen, weights);
             }
             layer.output.add(&work.inner, &mut work.room, out);
             Ok(())

@@ -17,10 +17,13 @@ pub(super) trait Body<T: Real>: Send + Sync + 'static {
     /// Name in error messages.
     fn name(&self) -> &'static str;
 
-    /// From `x` `[rows, dim]` and further inputs to `[rows, dim]`.
+    /// From `x` `[rows, dim]` and further inputs to `[rows, dim]`. Numbers behind these rows pass
+    /// by the residual connection and the norm: they end the output of the whole sublayer, which
+    /// then is a list of numbers.
     fn forward(&self, x: &[T], inputs: &[&[T]]) -> crate::Result<(Vec<T>, Self::Saved)>;
 
-    /// The gradients of `x` and of each further input.
+    /// The gradients of `x` and of each further input, given that of all that
+    /// [`forward`](Self::forward) gave.
     fn backward(
         &self,
         x: &[T],
@@ -112,22 +115,28 @@ impl<T: Real, B: Body<T>> Operation<T> for Sublayer<B> {
 
     fn forward(&self, inputs: &[&[T]]) -> Result<Output<T, Self::Saved>> {
         let inputs = self.frame.split(inputs);
-        let shape = (inputs.x.len() / self.frame.dim, self.frame.dim).into();
-        let (values, saved) = match self.frame.place {
+        let (mut values, beyond, saved) = match self.frame.place {
             NormPlace::Before => {
                 let (normal, statistics) =
                     self.frame.normalise(inputs.x, inputs.weight, inputs.bias);
                 let (mut out, body) = self.body.forward(&normal, inputs.body).map_err(flat)?;
+                let beyond = out.split_off(inputs.x.len());
                 self.join(&mut out, inputs.x);
-                (out, Saved { statistics, body: Some(body), sum: Vec::new() })
+                (out, beyond, Saved { statistics, body: Some(body), sum: Vec::new() })
             }
             NormPlace::After => {
                 let (mut sum, body) = self.body.forward(inputs.x, inputs.body).map_err(flat)?;
+                let beyond = sum.split_off(inputs.x.len());
                 self.join(&mut sum, inputs.x);
                 let (out, statistics) = self.frame.normalise(&sum, inputs.weight, inputs.bias);
-                (out, Saved { statistics, body: Some(body), sum })
+                (out, beyond, Saved { statistics, body: Some(body), sum })
             }
         };
+        let shape = match beyond.is_empty() {
+            true => (values.len() / self.frame.dim, self.frame.dim).into(),
+            false => (values.len() + beyond.len()).into(),
+        };
+        values.extend(beyond);
         let body = saved.body.filter(|_| !self.frame.recompute);
         Ok(Output { values, shape, saved: Saved { body, ..saved } })
     }
@@ -140,12 +149,13 @@ impl<T: Real, B: Body<T>> Operation<T> for Sublayer<B> {
         grad: &[T],
     ) -> Result<Vec<Vec<T>>> {
         let inputs = self.frame.split(inputs);
+        let (grad, beyond) = grad.split_at(inputs.x.len());
         let mut gradients = NormGradients::new(&inputs);
         // Through what lies between norm and residual connection, and around it.
         let (grad_x, body) = match self.frame.place {
             NormPlace::Before => {
                 let (normal, _) = self.frame.normalise(inputs.x, inputs.weight, inputs.bias);
-                let inner = self.dropped(grad);
+                let inner = self.dropped(grad, beyond);
                 let kept = self.kept(saved.body, &normal, inputs.body)?;
                 let (inner, body) =
                     self.body.backward(&normal, inputs.body, kept, &inner).map_err(flat)?;
@@ -158,7 +168,7 @@ impl<T: Real, B: Body<T>> Operation<T> for Sublayer<B> {
                 let mut sum = vec![T::ZERO; grad.len()];
                 let of = inputs.normalised(&saved.sum, &saved.statistics);
                 gradients.backward(self.frame.norm, of, grad, &mut sum, Target::Replace);
-                let inner = self.dropped(&sum);
+                let inner = self.dropped(&sum, beyond);
                 let kept = self.kept(saved.body, inputs.x, inputs.body)?;
                 let (inner, body) =
                     self.body.backward(inputs.x, inputs.body, kept, &inner).map_err(flat)?;
@@ -182,11 +192,18 @@ impl<B> Sublayer<B> {
         }
     }
 
-    /// From the gradient of the residual connection to that of what the body gave.
-    fn dropped<T: Real>(&self, grad: &[T]) -> Vec<T> {
-        let Some(mask) = &self.dropout else { return grad.to_vec() };
-        let mut out = vec![T::ZERO; grad.len()];
-        mask.apply_to(0, grad, &mut out);
+    /// From the gradient of the residual connection, and of what passed by, to that of what the
+    /// body gave.
+    fn dropped<T: Real>(&self, grad: &[T], beyond: &[T]) -> Vec<T> {
+        let mut out = Vec::with_capacity(grad.len() + beyond.len());
+        match &self.dropout {
+            None => out.extend_from_slice(grad),
+            Some(mask) => {
+                out.resize(grad.len(), T::ZERO);
+                mask.apply_to(0, grad, &mut out);
+            }
+        }
+        out.extend_from_slice(beyond);
         out
     }
 

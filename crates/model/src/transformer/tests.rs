@@ -128,7 +128,7 @@ fn every_layer_of_the_encoder_and_both_ends_are_those_of_the_reference() -> Resu
         let memory = network.encode::<f64>(src, &Mode::Eval)?;
         assert_close(&memory, &case.encoder, &format!("{}, encoder", case.name));
         let source = (&memory, &src.offsets);
-        let states = network.decode::<f64>(&batch.reads, source, &Mode::Eval)?;
+        let states = network.decode::<f64>(&batch.reads, source, None, &Mode::Eval)?.states;
         assert_close(&states, &case.decoder, &format!("{}, decoder", case.name));
     }
     Ok(())
@@ -170,7 +170,7 @@ fn the_weights_of_every_layer_and_head_are_those_of_the_reference() -> Result<()
         let [heads, rows, cols] = case.cross_attention.shape;
         for (layer, expected) in case.cross_attention.layers.iter().enumerate() {
             for head in 0..heads {
-                ready.attend(Attended { layer: Some(layer), head: Some(head) })?;
+                ready.attend(Attended::Layer { layer: Some(layer), head: Some(head) })?;
                 let mut state = ready.start(std::slice::from_ref(src))?;
                 let read = [SPECIAL.bos].into_iter().chain(tgt.iter().copied());
                 for (row, last) in read.enumerate() {

@@ -4,8 +4,8 @@
 use candle_core::{DType, Device, Tensor};
 use kernels::{Mode, Purpose, Random};
 use model::{
-    Batch, EncoderDecoder, Model, ModelConfig, ModelDir, Objective, Ready, Result, SearchPrecision,
-    Shortlist, Special, Step, Vocabs,
+    Batch, EncoderDecoder, Guided, Model, ModelConfig, ModelDir, Objective, Ready, Result,
+    SearchPrecision, Shortlist, Special, Step, Vocabs,
 };
 
 pub(crate) const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
@@ -32,13 +32,27 @@ pub(crate) fn batch(places: &[usize]) -> Result<Batch> {
     Batch::new(&pairs, SPECIAL)
 }
 
+/// Links of the pairs: one-to-one, one-to-many, many-to-one, to the end of a sentence, and none.
+const LINKS: [&[(u32, u32)]; 3] = [&[(4, 0), (0, 1), (2, 1)], &[(0, 0), (0, 2), (1, 4)], &[]];
+
+/// As [`batch`], with links.
+pub(crate) fn guided_batch(places: &[usize]) -> Result<Batch> {
+    batch(places)?.guided(&places.iter().map(|&i| LINKS[i].to_vec()).collect::<Vec<_>>())
+}
+
+/// Guided attention with a weight that its gradient cannot hide behind.
+pub(crate) fn guided() -> Objective {
+    let guided = Guided { weight: 0.7, layer: Some(0), heads: vec![0] };
+    Objective { guided: Some(guided), ..Objective::smoothed(0.1) }
+}
+
 pub(crate) fn training() -> Mode {
     Mode::Train(Random::new(3, Purpose::Dropout, 17))
 }
 
 /// Gradients of all parameters, in name order; empty for one that received none.
 pub(crate) fn gradients(model: &Model, objective: &Objective) -> Result<Vec<Vec<f64>>> {
-    let loss = model.loss(&batch(&[0, 1, 2])?, objective, &training())?;
+    let loss = model.loss(&guided_batch(&[0, 1, 2])?, objective, &training())?;
     let grads = loss.objective.backward()?;
     let values = |grad: &Tensor| grad.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
     let parameters = model.parameters().iter();
@@ -50,7 +64,7 @@ pub(crate) fn gradients(model: &Model, objective: &Objective) -> Result<Vec<Vec<
 /// Every parameter receives a gradient, and it is that of finite differences.
 pub(crate) fn check_gradients(config: &ModelConfig, objective: &Objective) -> Result<()> {
     const STEP: f64 = 1e-5;
-    let (model, batch) = (model(config, DType::F64)?, batch(&[0, 1, 2])?);
+    let (model, batch) = (model(config, DType::F64)?, guided_batch(&[0, 1, 2])?);
     let value = || -> Result<f64> {
         Ok(model.loss(&batch, objective, &training())?.objective.to_scalar::<f64>()?)
     };
@@ -229,11 +243,33 @@ pub(crate) fn check_sum(config: &ModelConfig) -> Result<()> {
 
 /// The number of threads changes no bit of the gradients.
 pub(crate) fn check_threads(config: &ModelConfig) -> Result<()> {
-    let run = || gradients(&model(config, DType::F32)?, &Objective::smoothed(0.1));
+    let run = || gradients(&model(config, DType::F32)?, &guided());
     let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads");
     let one = pool(1).install(run)?;
     assert!(one == pool(2).install(run)?);
     assert!(one == pool(3).install(run)?);
+    Ok(())
+}
+
+/// The alignment loss of a batch is the sum over its sentences, and joins the objective by its
+/// weight, once for each pass.
+pub(crate) fn check_guided(config: &ModelConfig) -> Result<()> {
+    let model = model(config, DType::F64)?;
+    let loss = |places: &[usize], objective: &Objective| {
+        model.loss(&guided_batch(places)?, objective, &Mode::Eval)
+    };
+    let (guided, plain) = (guided(), Objective::smoothed(0.1));
+    let (all, without) = (loss(&[2, 0, 1], &guided)?, loss(&[2, 0, 1], &plain)?);
+    assert_eq!((all.linked, without.linked, without.alignment_nats), (5, 0, 0.0));
+    let sum = [0, 1, 2].map(|i| loss(&[i], &guided).map(|loss| loss.alignment_nats));
+    let sum: f64 = sum.into_iter().sum::<Result<f64>>()?;
+    assert!((all.alignment_nats - sum).abs() < 1e-12, "{config:?}");
+    assert!(all.alignment_nats > 0.0 && all.nats == without.nats, "{config:?}");
+    let added = all.objective.to_scalar::<f64>()? - without.objective.to_scalar::<f64>()?;
+    assert!((added - 0.7 * all.alignment_nats).abs() < 1e-12, "{config:?}: {added}");
+    // Without links there is nothing to guide by.
+    let none = model.loss(&batch(&[0, 1])?, &guided, &Mode::Eval)?;
+    assert_eq!((none.linked, none.alignment_nats), (0, 0.0));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use translate::{
     Aligner, Alignment,
     aligner::{Bitext, Config, Method},
-    alignment::{Link, Symmetrization},
+    alignment::{Link, best_matching},
 };
 
 use super::{Align, Format};
@@ -30,7 +30,7 @@ pub(super) struct StatisticalArgs {
     /// Words are split at white space, and capital letters count as small ones: punctuation
     /// should stand apart. The more lines, the better the links: from a few thousand on they
     /// are good, so align a small file together with a large one.
-    #[arg(long, conflicts_with_all = ["Search", "AttendedArgs", "subwords", "threshold"])]
+    #[arg(long, conflicts_with_all = ["Search", "AttendedArgs", "subwords", "threshold", "links"])]
     pub(super) statistical: bool,
 
     /// What to learn of the places of words
@@ -42,18 +42,6 @@ pub(super) struct StatisticalArgs {
     /// Three of `ibm1` come before those of any other model.
     #[arg(long, value_name = "N", requires = "statistical", default_value = "5")]
     iterations: NonZeroUsize,
-
-    /// How the links of two directions become one set
-    ///
-    /// In the forward direction each target word has one source word at most, in the reverse
-    /// direction each source word has one target word at most.
-    #[arg(
-        long,
-        value_name = "METHOD",
-        requires = "statistical",
-        default_value = "grow-diag-final-and"
-    )]
-    symmetrize: Symmetrize,
 }
 
 /// Models of the places of words.
@@ -65,25 +53,6 @@ enum Model {
     Diagonal,
     /// Translations stand near that of the word before
     Hmm,
-}
-
-/// Names of [`Symmetrization`].
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Symmetrize {
-    /// Links of the forward direction
-    Forward,
-    /// Links of the reverse direction
-    Reverse,
-    /// Links of both: few, and mostly right
-    Intersection,
-    /// Links of either: many
-    Union,
-    /// The intersection, and its neighbours in the union
-    GrowDiag,
-    /// `grow-diag`, then links of a word that has none
-    GrowDiagFinal,
-    /// `grow-diag`, then links of two words that have none
-    GrowDiagFinalAnd,
 }
 
 /// A pair with its alignment, as JSON has it.
@@ -104,7 +73,7 @@ impl Align {
         let pairs = stream_pairs(src, tgt)?.collect::<anyhow::Result<Vec<_>>>()?;
         let chosen = self.chosen(format, Box::new((0..pairs.len()).map(Ok)))?;
         let aligner = self.statistical.train(&pairs, session)?;
-        let links = aligner.links(self.statistical.symmetrize.into());
+        let links = self.links_of(&aligner);
         let shown = chosen.map(|idx| {
             let idx: usize = idx?;
             if format == Format::Pharaoh {
@@ -123,6 +92,22 @@ impl Align {
         let told = format!("{lines} lines · {src_words} and {tgt_words} words · {seconds:.1} s");
         session.console.note("done", told);
         Ok(())
+    }
+
+    /// One set of links for each pair.
+    fn links_of(&self, aligner: &Aligner) -> Vec<Vec<Link>> {
+        match self.direction.method() {
+            Some(method) => aligner.links(method),
+            None => (0..aligner.bitext().len())
+                .map(|idx| {
+                    let mut weights = aligner.weights(idx);
+                    for (row, other) in weights.forward.iter_mut().zip(&weights.reverse) {
+                        row.iter_mut().zip(other).for_each(|(weight, other)| *weight += other);
+                    }
+                    best_matching(&weights.forward)
+                })
+                .collect(),
+        }
     }
 
     /// The files: without a model, the arguments are one less.
@@ -145,7 +130,11 @@ impl Align {
 
 impl StatisticalArgs {
     /// Learns from the pairs, and says what is worth knowing.
-    fn train(&self, pairs: &[(String, String)], session: &Session<'_>) -> anyhow::Result<Aligner> {
+    pub(super) fn train(
+        &self,
+        pairs: &[(String, String)],
+        session: &Session<'_>,
+    ) -> anyhow::Result<Aligner> {
         let bitext: Bitext = pairs.iter().map(|(src, tgt)| (src, tgt)).collect();
         let method = self.aligner.into();
         let config = Config { method, iterations: self.iterations, ..Config::default() };
@@ -202,19 +191,5 @@ fn name(method: Method) -> &'static str {
         Method::Ibm1 => "ibm1",
         Method::Diagonal => "diagonal",
         Method::Hmm => "hmm",
-    }
-}
-
-impl From<Symmetrize> for Symmetrization {
-    fn from(method: Symmetrize) -> Self {
-        match method {
-            Symmetrize::Forward => Self::Forward,
-            Symmetrize::Reverse => Self::Reverse,
-            Symmetrize::Intersection => Self::Intersection,
-            Symmetrize::Union => Self::Union,
-            Symmetrize::GrowDiag => Self::GrowDiag,
-            Symmetrize::GrowDiagFinal => Self::GrowDiagFinal,
-            Symmetrize::GrowDiagFinalAnd => Self::GrowDiagFinalAnd,
-        }
     }
 }

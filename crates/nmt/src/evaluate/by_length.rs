@@ -17,7 +17,7 @@ use crate::{
 /// Words that the sentences of a row differ by at most.
 const STEP: usize = 10;
 /// Row that takes all sentences that are longer.
-const LAST: usize = 6;
+pub(super) const LAST: usize = 6;
 
 /// Writes a table with one row for each range of source lengths, in words.
 pub(super) fn write(
@@ -94,12 +94,12 @@ fn names(systems: &[System]) -> Vec<String> {
 }
 
 /// The row of a sentence of so many words.
-fn row(words: usize) -> usize {
+pub(super) fn row(words: usize) -> usize {
     (words.saturating_sub(1) / STEP).min(LAST)
 }
 
 /// The lengths of a row in words.
-fn range(row: usize) -> String {
+pub(super) fn range(row: usize) -> String {
     let first = row * STEP + 1;
     match row {
         0 => format!("0-{STEP}"),

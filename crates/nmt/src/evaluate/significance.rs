@@ -9,7 +9,7 @@ use text::metrics::significance::{Interval, paired_bootstrap};
 use super::System;
 
 /// Where random numbers start unless `--seed` says otherwise.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 
 /// Writes a table with one row for each metric: both scores with the range that holds 95 % of
 /// drawn texts, the difference, and its p-value.

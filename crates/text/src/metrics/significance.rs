@@ -57,8 +57,9 @@ pub fn signature(statistics: &Statistics, test: Test, trials: usize, seed: u64) 
 }
 
 impl Interval {
-    /// The interval that holds 95 % of the scores, in which at most 1 in 40 lies on either side.
-    fn new(mut scores: Vec<f64>) -> Self {
+    /// The interval that holds 95 % of the scores, of which there is one at least; at most 1 in 40
+    /// lies on either side.
+    pub fn new(mut scores: Vec<f64>) -> Self {
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
         scores.sort_by(f64::total_cmp);
         let outside = scores.len() / 40;

@@ -56,11 +56,14 @@ pub struct TrainCorpus {
     /// has made (Caswell et al., 2019). It becomes part of a tokenizer that is learned, besides
     /// the `vocab` entries; one that exists must have it.
     pub tag: Option<Tag>,
+    /// A file with the word links of each of its lines, `0-0 1-2`, for `[training.guided]`, without
+    /// which it is not read. Empty lines, and lines missing at its end, guide nothing.
+    pub links: Option<PathBuf>,
 }
 
 impl From<CorpusFiles> for TrainCorpus {
     fn from(files: CorpusFiles) -> Self {
-        Self { files, weight: once(), tag: None }
+        Self { files, weight: once(), tag: None, links: None }
     }
 }
 
@@ -80,23 +83,25 @@ struct TrainTable {
     weight: Option<Positive>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links: Option<PathBuf>,
 }
 
 impl TryFrom<TrainTable> for TrainCorpus {
     type Error = String;
 
     fn try_from(table: TrainTable) -> Result<Self, String> {
-        let TrainTable { src, tgt, tsv, columns, weight, tag } = table;
+        let TrainTable { src, tgt, tsv, columns, weight, tag, links } = table;
         let files = CorpusTable { src, tgt, tsv, columns }.try_into()?;
-        Ok(Self { files, weight: weight.unwrap_or_else(once), tag })
+        Ok(Self { files, weight: weight.unwrap_or_else(once), tag, links })
     }
 }
 
 impl From<TrainCorpus> for TrainTable {
-    fn from(TrainCorpus { files, weight, tag }: TrainCorpus) -> Self {
+    fn from(TrainCorpus { files, weight, tag, links }: TrainCorpus) -> Self {
         let CorpusTable { src, tgt, tsv, columns } = files.into();
         let weight = Some(weight).filter(|weight| *weight != once());
-        Self { src, tgt, tsv, columns, weight, tag }
+        Self { src, tgt, tsv, columns, weight, tag, links }
     }
 }
 

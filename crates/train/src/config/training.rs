@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use text::Sampling;
 
 use super::{
-    BatchTokens, BpeDropout, Every, NonNegative, Pattern, Positive, Rate, UnigramSampling,
+    BatchTokens, BpeDropout, Every, Guided, NonNegative, Pattern, Positive, Rate, UnigramSampling,
 };
 
 /// How a model is trained. At least one of [`updates`](Self::updates),
@@ -53,6 +53,9 @@ pub struct Training {
     /// masks, and the divergence of the two predictions, times this, joins the objective (R-Drop;
     /// Liang et al., 2021; 5 in the paper). Twice the time for each update; 0 turns it off.
     pub r_drop: NonNegative,
+    /// Lets attention learn to look where word links say: the table `[training.guided]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guided: Option<Guided>,
     /// How the matrix products of training are computed: `"f32"`, or `"bf16"`, which rounds their
     /// factors to bfloat16 and is faster on processors that have such instructions. Validation
     /// and the saved model are `f32` in both.
@@ -127,6 +130,7 @@ impl Default for Training {
             schedule: Schedule::Constant,
             label_smoothing: rate(0.0),
             r_drop: no_decay(),
+            guided: None,
             precision: Precision::F32,
             clip_norm: NonNegative::try_from(1.0).expect("one is not negative"),
             bpe_dropout: None,

@@ -83,14 +83,14 @@ impl Train {
         })
     }
 
-    /// Appends pairs of a corpus, behind those of the corpora before it; how many were left out
-    /// because a side has more than the most tokens.
+    /// Appends pairs of a corpus, behind those of the corpora before it; which of them: those of
+    /// which a side has more than the most tokens are left out.
     pub(super) fn extend(
         &mut self,
         corpus: usize,
         pairs: &[Pair],
         tokenizers: &Tokenizers,
-    ) -> Result<usize> {
+    ) -> Result<Vec<bool>> {
         let (src, tgt) = normalized(pairs, tokenizers);
         let ids = [tokenizers.src.encode_all(&src)?, tokenizers.tgt.encode_all(&tgt)?];
         let tag = self.corpora[corpus].tag;
@@ -120,7 +120,7 @@ impl Train {
         let start = start.unwrap_or(0);
         let first = if place.start == place.end { start } else { place.start };
         *place = first..start + kept;
-        Ok(pairs.len() - kept)
+        Ok(fits)
     }
 
     /// Number of all pairs, whether an epoch sees them or not.
@@ -134,6 +134,11 @@ impl Train {
     /// Number of pairs of each corpus: all, and those of one epoch.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (usize, usize)> {
         self.corpora.iter().map(|corpus| (corpus.pairs.len(), corpus.per_epoch()))
+    }
+
+    /// Where the pairs of each corpus are.
+    pub(super) fn places(&self) -> impl Iterator<Item = Range<usize>> {
+        self.corpora.iter().map(|corpus| corpus.pairs.clone())
     }
 
     /// Target tokens of all pairs, cut as usual, with one end of sentence each.
@@ -156,6 +161,13 @@ impl Train {
     /// The ids of pair `i` of the current epoch, source and target.
     pub(crate) fn get(&self, i: usize) -> (&[u32], &[u32]) {
         (self.side(0, i), self.side(1, i))
+    }
+
+    /// Pair `i` of the current epoch: its corpus, and which it is of that.
+    pub(super) fn origin(&self, i: usize) -> (usize, usize) {
+        let pair = self.epoch.pairs[i] as usize;
+        let corpus = self.corpora.iter().position(|corpus| corpus.pairs.contains(&pair));
+        corpus.map_or((0, pair), |corpus| (corpus, pair - self.corpora[corpus].pairs.start))
     }
 
     fn side(&self, side: usize, i: usize) -> &[u32] {
@@ -193,7 +205,7 @@ impl Train {
     }
 
     /// Appends one side of a pair as the tokenizer cuts it, tag included.
-    fn usual(&self, side: usize, pair: usize, ids: &mut Vec<u32>) {
+    pub(super) fn usual(&self, side: usize, pair: usize, ids: &mut Vec<u32>) {
         match &self.sides[side] {
             Side::Usual(all) => ids.extend_from_slice(all.get(pair)),
             Side::Sampled { pieces, sampler } => {

@@ -63,7 +63,7 @@ impl<'a> Run<'a> {
         let memory = memory(experiment, &tokenizers, known)?;
         let batch_tokens = memory.batch_tokens;
         let config = resolved(batch_tokens);
-        let data = Data::load(experiment, tokenizers, batch_tokens, observer)?;
+        let data = Data::load(experiment, tokenizers, batch_tokens, job.dir, observer)?;
         let fingerprint = data.fingerprint();
         let state = match &resumed {
             Some((_, state)) => {
@@ -118,6 +118,7 @@ impl<'a> Run<'a> {
             tgt_tokens: data.train.tgt_tokens(),
             dropped: total(&data.dropped).into_iter().collect(),
             corpora: self.corpora(),
+            linked: data.links.as_ref().map(|links| links.counts().flatten().sum()),
             valid_pairs: data.valid.len(),
             vocab: [data.tokenizers.src.vocab_size(), data.tokenizers.tgt.vocab_size()],
             threads: rayon::current_num_threads(),

@@ -11,6 +11,7 @@
 use std::{collections::BTreeSet, ops::AddAssign};
 
 use serde::Serialize;
+use text::metrics::significance::Interval;
 
 use super::Gold;
 
@@ -71,6 +72,25 @@ impl LinkCounts {
     }
 }
 
+/// Where 95 % of the alignment error rates lie of as many sentences, drawn `trials` times from these
+/// with repetition (Koehn, 2004): how far the rate of the corpus can be trusted. `draw(n)` returns
+/// a number below `n`, each equally likely. None without a sentence or a trial.
+pub fn bootstrap(
+    sentences: &[LinkCounts],
+    trials: usize,
+    draw: &mut dyn FnMut(usize) -> usize,
+) -> Option<Interval> {
+    if sentences.is_empty() || trials == 0 {
+        return None;
+    }
+    let mut drawn = || {
+        let mut counts = LinkCounts::default();
+        (0..sentences.len()).for_each(|_| counts += sentences[draw(sentences.len())]);
+        counts.quality().aer
+    };
+    Some(Interval::new((0..trials).map(|_| drawn()).collect()))
+}
+
 impl AddAssign for LinkCounts {
     fn add_assign(&mut self, other: Self) {
         self.found += other.found;
@@ -106,6 +126,37 @@ mod tests {
         corpus += counts("0-0 1-1 2-2", "0-0");
         assert_eq!(corpus, LinkCounts { found: 4, sure: 3, found_sure: 2, found_possible: 2 });
         assert_eq!(corpus.quality().aer, 1.0 - 4.0 / 7.0);
+    }
+
+    #[test]
+    fn equal_sentences_leave_no_doubt_and_unequal_ones_do() {
+        let (good, bad) = (counts("0-0", "0-0"), counts("1-0", "0-0"));
+        let interval = bootstrap(&[good; 3], 10, &mut |n| n - 1).unwrap();
+        assert_eq!((interval.mean, interval.low, interval.high), (0.0, 0.0, 0.0));
+        // Texts of two sentences each: both good, both bad, and one of each twice.
+        let mut draws = [0, 0, 1, 1, 0, 1, 1, 0].into_iter().cycle();
+        let mut draw = |_: usize| draws.next().unwrap();
+        let interval = bootstrap(&[good, bad], 4, &mut draw).unwrap();
+        assert_eq!((interval.mean, interval.low, interval.high), (0.5, 0.0, 1.0));
+        assert_eq!(bootstrap(&[], 8, &mut draw), None);
+        assert_eq!(bootstrap(&[good], 0, &mut draw), None);
+    }
+
+    /// The standard error of the mean of `n` sentences that are right with probability ½ is
+    /// `½ / √n`; 95 % lie within 1.96 of it.
+    #[test]
+    fn the_interval_is_that_of_the_normal_distribution() {
+        let sentences: Vec<LinkCounts> =
+            (0..400).map(|i| counts(["0-0", "1-0"][i % 2], "0-0")).collect();
+        let mut state = 1u64;
+        let mut draw = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((state >> 33) % n as u64) as usize
+        };
+        let interval = bootstrap(&sentences, 1000, &mut draw).unwrap();
+        let expected = 1.96 * 0.5 / 20.0;
+        assert!((interval.half_width() / expected - 1.0).abs() < 0.1, "{interval:?}");
+        assert!((interval.mean - 0.5).abs() < 0.01);
     }
 
     #[test]

@@ -32,6 +32,7 @@ fn source_parts_are_summed_and_target_parts_averaged() {
     assert_eq!(alignment.to_string(), "0-0");
     assert_eq!(alignment.linked(Linking::Threshold(0.25)), [(0, 0), (1, 0), (1, 1)]);
     assert_eq!(alignment.linked(Linking::Threshold(0.9)), []);
+    assert_eq!(alignment.linked(Linking::OneToOne), best_matching(&alignment.weights));
     assert_eq!(alignment.linked(Linking::Threshold(0.0)).len(), 4);
     assert_eq!(
         alignment.to_tsv(),

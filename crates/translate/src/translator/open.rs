@@ -6,10 +6,14 @@ use model::{Model, ModelDir, Ready, Vocabs};
 use text::{Tokenizer, Tokenizers};
 
 use super::Translator;
-use crate::{Error, Result, SearchConfig};
+use crate::{
+    Error, Result, SearchConfig,
+    alignment::{Calibration, Reading},
+};
 
 impl Translator<Ready> {
-    /// Reads a model directory: the model, its tokenizers, and how it is best searched.
+    /// Reads a model directory: the model, its tokenizers, how it is best searched, and where its
+    /// alignments are read.
     ///
     /// # Errors
     /// If a file is missing or damaged, or [`Error::ForeignTokenizer`] if the tokenizers are
@@ -18,7 +22,21 @@ impl Translator<Ready> {
         let (model, tokenizers) = (ModelDir::open(dir)?, Tokenizers::open(dir)?);
         check_tokenizers(model.vocabs(), &tokenizers)?;
         let stored = model.stored();
-        Self::new(model.ready(stored)?, tokenizers, SearchConfig::open(dir)?)
+        let mut translator = Self::new(model.ready(stored)?, tokenizers, SearchConfig::open(dir)?)?;
+        if let Some(calibration) = Calibration::open(dir)? {
+            translator.read_alignments(calibration.reading)?;
+        }
+        Ok(translator)
+    }
+
+    /// Reads alignments from there.
+    ///
+    /// # Errors
+    /// If the model has no such layer or head.
+    pub fn read_alignments(&mut self, reading: Reading) -> Result<()> {
+        self.model.attend(reading.attended)?;
+        self.view.shift = reading.shift;
+        Ok(())
     }
 
     /// Makes a model ready to translate, as it is now.

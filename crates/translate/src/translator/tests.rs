@@ -260,7 +260,11 @@ fn a_pair_that_cannot_be_aligned_is_told_after_those_before_it() {
 #[test]
 fn alignments_follow_the_view_and_need_attention() {
     let mut translator = translator();
-    translator.view = AlignmentView { level: Level::Subwords, linking: Linking::Threshold(0.0) };
+    translator.view = AlignmentView {
+        level: Level::Subwords,
+        linking: Linking::Threshold(0.0),
+        ..AlignmentView::default()
+    };
     let pairs = [("the cat".to_owned(), "a x".to_owned())];
     let found = translator.align(&pairs).unwrap().remove(0);
     let alignment = found.alignment.unwrap();

@@ -24,6 +24,8 @@ struct Flow<T> {
     /// Of projected queries: `[tgt rows, projection_dim]`.
     projected: Vec<T>,
     layers: Vec<LayerFlow<T>>,
+    /// Of the loss of guided attention.
+    alignment: Option<T>,
 }
 
 /// Gradients of one layer on their way back through time.
@@ -49,7 +51,7 @@ impl Decoder {
         inputs: &Inputs<'_, T>,
         output: &[T],
         mut run: Run<T>,
-        grad: &[T],
+        (grad, of_loss): (&[T], Option<T>),
     ) -> Result<Vec<Vec<T>>> {
         let shape = &self.shape;
         let weights = StepWeights::new(shape, &inputs.weights, false);
@@ -61,6 +63,7 @@ impl Decoder {
             })
             .transpose()?;
         let mut flow = self.flow(inputs, &run, grad);
+        flow.alignment = of_loss;
         for (index, block) in self.blocks().iter().enumerate().rev() {
             let mut grad =
                 self.attend_back(kernel.as_ref(), &weights, index, block, &mut run, &mut flow)?;
@@ -102,6 +105,7 @@ impl Decoder {
             contexts: zeros(attending),
             projected: zeros(run.projected.len()),
             layers: layers.collect(),
+            alignment: None,
         }
     }
 
@@ -133,14 +137,18 @@ impl Decoder {
 
         let projection_dim: usize = self.shape.projections().iter().sum();
         let projected = rows.start * projection_dim..rows.end * projection_dim;
+        let trace = &mut run.attention[index];
+        let guided = self.guide.as_ref().zip(flow.alignment);
+        let guided =
+            guided.map(|(guide, factor)| trace.guided_gradient(guide.view(), rows.start, factor));
         kernel.backward(
             &Queries {
                 rows: &self.rows[rows],
                 states: &run.tops[span],
                 projected: &run.projected[projected.clone()],
             },
-            &mut run.attention[index],
-            OutputGrads { context: contexts, weights: None },
+            trace,
+            OutputGrads { context: contexts, weights: None, log_weights: guided.as_deref() },
             QueryGrads { states: &mut tops, projected: &mut flow.projected[projected.clone()] },
         )?;
         let mut from = 0;
