@@ -201,6 +201,33 @@ fn a_bad_line_is_named_and_the_others_are_translated() {
     assert!(ran.stderr.contains("error: 30 of 30 lines"), "{}", ran.stderr);
 }
 
+#[test]
+fn a_shortlist_is_learned_once_and_limits_what_is_written() {
+    let place = Place::new();
+    let complaint = place.nmt("translate model src --shortlist").complaint();
+    assert!(complaint.contains("shortlist.safetensors is missing"), "{complaint}");
+    assert!(complaint.contains("nmt shortlist MODEL SRC TGT"), "{complaint}");
+    let ran = place.nmt("shortlist model src tgt --best 3 --frequent 0");
+    assert!(ran.stderr.contains("done    model/shortlist.safetensors · "), "{}", ran.stderr);
+    assert_eq!(ran.data(), "");
+    let short = values(&place.nmt("translate model src --shortlist --format jsonl").data());
+    // Nothing but tokens of the text that the list was learned from.
+    let tokenizer = Tokenizers::open(&place.path("model")).unwrap().tgt;
+    let pieces = |id: u32| String::from_utf8_lossy(tokenizer.bytes(id)).into_owned();
+    let known = TGT.lines().flat_map(|line| tokenizer.encode(line).unwrap().ids).map(pieces);
+    let known: Vec<String> = known.chain(["</s>".to_owned()]).collect();
+    for value in short.iter().flat_map(|value| value["translations"][0]["tokens"].as_array()) {
+        for token in value {
+            let text = token["text"].as_str().unwrap();
+            assert!(known.iter().any(|piece| piece == text), "{text:?} of {known:?}");
+        }
+    }
+    assert!(short[0]["translations"][0]["score"].as_f64().unwrap() < 0.0);
+    fs::write(place.path("model/shortlist.safetensors"), "no tensors").unwrap();
+    assert_ne!(place.nmt("translate model src --shortlist").code, 0);
+    assert_eq!(place.nmt("translate model src").code, 0);
+}
+
 /// The resident memory of a process, in KiB.
 #[cfg(target_os = "linux")]
 fn memory(process: u32) -> u64 {
