@@ -139,11 +139,23 @@ impl Direction {
         method: Option<Symmetrization>,
     ) -> anyhow::Result<Vec<Aligned>> {
         let pair = |sentence: &Aligned| (sentence.tgt.text.clone(), sentence.src.clone());
-        let found = self.0.align(&sentences.iter().map(pair).collect::<Vec<_>>())?;
+        let first = sentences.first().map_or(1, |sentence| sentence.line);
+        let found = self.0.align(&sentences.iter().map(pair).collect::<Vec<_>>());
+        let found = found.map_err(|error| in_file(error, first))?;
         for (sentence, found) in sentences.iter_mut().zip(&found) {
             join(&mut sentence.tgt, found, method, sentence.line)?;
         }
         Ok(sentences)
+    }
+}
+
+/// An error whose line is counted from line `first` of the file.
+fn in_file(error: translate::Error, first: usize) -> translate::Error {
+    match error {
+        translate::Error::TooLong { line, found, limit } => {
+            translate::Error::TooLong { line: line + first - 1, found, limit }
+        }
+        other => other,
     }
 }
 
@@ -243,6 +255,12 @@ mod tests {
         assert_eq!(joined(Some(Symmetrization::Union)), [(0, 0), (1, 1), (1, 2)]);
         assert_eq!(joined(Some(Symmetrization::Reverse)), [(0, 0), (1, 2)]);
         assert_eq!(joined(None), [(0, 0), (1, 2)]);
+    }
+
+    #[test]
+    fn a_line_is_called_by_its_number_in_the_file() {
+        let error = translate::Error::TooLong { line: 3, found: 9, limit: 5 };
+        assert!(in_file(error, 1025).to_string().starts_with("line 1027 has 9 tokens"));
     }
 
     #[test]
