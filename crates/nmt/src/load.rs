@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use model::checkpoint::CONFIG;
 use model::{Attended, ModelDir, Ready, SHORTLIST, SearchPrecision, Shortlist, Vocabs};
 use text::Tokenizers;
 use translate::{
@@ -108,6 +109,9 @@ fn ready(
         ready.attend(attended)?;
         anyhow::Ok((n_parameters, ready, tokenizers))
     };
+    if asked.shortlist {
+        ensure_shortlist(dir).hint("`nmt shortlist MODEL SRC TGT` makes it")?;
+    }
     let (n_parameters, ready, tokenizers) = failed(dir, load())?;
     let parameters = count(n_parameters);
     let told = format!("{} · {parameters} parameters · {}", dir.display(), session.machine());
@@ -122,9 +126,15 @@ fn failed<T>(dir: &Path, loaded: anyhow::Result<T>) -> anyhow::Result<T> {
         .hint("`nmt info DIR` says what a directory holds")
 }
 
-/// The shortlist of a model directory, which has to be there.
+/// Makes sure that what holds a model holds a shortlist too.
+fn ensure_shortlist(dir: &Path) -> anyhow::Result<()> {
+    let (model, list) = (dir.join(CONFIG), dir.join(SHORTLIST));
+    ensure!(!model.exists() || list.exists(), "{} is missing", list.display());
+    Ok(())
+}
+
+/// The shortlist of a model directory.
 fn shortlist(dir: &Path, vocabs: &Vocabs) -> anyhow::Result<Shortlist> {
     let list = Shortlist::open(dir, [vocabs.src, vocabs.tgt])?;
     list.with_context(|| format!("{} is missing", dir.join(SHORTLIST).display()))
-        .hint("`nmt shortlist MODEL SRC TGT` makes it")
 }
