@@ -59,11 +59,6 @@ impl Linear {
         }
     }
 
-    /// Size of an input row.
-    pub(crate) fn input(&self) -> usize {
-        self.sizes().0
-    }
-
     /// `x` `[rows, input]` → `[rows, output]`, which takes the place of what `out` held.
     pub(crate) fn forward(&self, x: &[f32], room: &mut Room, out: &mut Vec<f32>) {
         let (input, output) = self.sizes();

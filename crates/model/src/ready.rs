@@ -18,8 +18,18 @@ pub struct Ready {
     vocabs: Vocabs,
     special: Special,
     family: Family,
-    output: Linear,
-    short: Option<ShortOutput>,
+    /// Size of what the output layer sees.
+    dim: usize,
+    output: Output,
+}
+
+/// What scores tokens.
+#[derive(Debug)]
+enum Output {
+    /// All of the vocabulary.
+    All(Linear),
+    /// Those of a shortlist.
+    Short(ShortOutput),
 }
 
 #[derive(Debug)]
@@ -105,13 +115,12 @@ impl Ready {
     ) -> Result<Self> {
         const BIAS: &str = "output.bias";
         let (_, _, name) = rnn::tables(tie);
-        let short = |list| -> Result<ShortOutput> {
-            let ((sizes, weight), bias) = (source.matrix(name)?, source.numbers(BIAS)?);
-            Ok(ShortOutput { list, weight, sizes, bias, precision })
+        let ((sizes, weight), bias) = (source.matrix(name)?, source.numbers(BIAS)?);
+        let output = match shortlist {
+            Some(list) => Output::Short(ShortOutput { list, weight, sizes, bias, precision }),
+            None => Output::All(Linear::new(sizes, weight, bias, precision)),
         };
-        let short = shortlist.map(short).transpose()?;
-        let output = source.linear(name, BIAS, precision)?;
-        Ok(Self { vocabs, special, family, output, short })
+        Ok(Self { vocabs, special, family, dim: sizes[1], output })
     }
 
     /// Reads alignments from this attention instead of [`Attended::default`].
@@ -163,11 +172,11 @@ impl EncoderDecoder for Ready {
             Family::Rnn(ready) => FamilyState::Rnn(ready.start(src)?),
             Family::Transformer(ready) => FamilyState::Transformer(ready.start(src)?),
         };
-        let candidates = match &self.short {
-            Some(short) => {
+        let candidates = match &self.output {
+            Output::Short(short) => {
                 src.iter().map(|src| short.of(src, self.special)).collect::<Result<Vec<_>>>()?
             }
-            None => Vec::new(),
+            Output::All(_) => Vec::new(),
         };
         Ok(State {
             rows: (0..src.len() as u32).collect(),
@@ -197,14 +206,17 @@ impl EncoderDecoder for Ready {
             return Err(Error::Rows { expected: state.rows.len(), found: rows.end });
         }
         let State { rows: sentences, family, candidates, room, step: short } = state;
-        step.weights.clear();
-        let dim = self.output.input();
-        let x = match family {
-            FamilyState::Rnn(state) => state.results(rows.clone(), dim, &mut step.weights),
-            FamilyState::Transformer(state) => state.results(rows.clone(), dim, &mut step.weights),
+        let (x, weights) = match (&self.family, family) {
+            (Family::Rnn(_), FamilyState::Rnn(state)) => state.results(),
+            (Family::Transformer(_), FamilyState::Transformer(state)) => state.results(),
+            _ => return Err(Error::ForeignState),
         };
-        if self.short.is_none() {
-            self.output.predict(x, room, step);
+        let dim = self.dim;
+        let x = &x[rows.start * dim..rows.end * dim];
+        step.weights.clear();
+        step.weights.extend(weights[rows.clone()].iter_mut().map(std::mem::take));
+        if let Output::All(output) = &self.output {
+            output.predict(x, room, step);
             return Ok(());
         }
         step.scores.clear();

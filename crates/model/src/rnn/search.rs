@@ -3,7 +3,6 @@
 //! Every row of a step is computed from its own sentence and prefix alone, in an order of
 //! summation that no other row changes: a hypothesis gets the same bits in any batch.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use attn::{Kernel, Keys, Queries, Row, Vectors};
@@ -86,16 +85,9 @@ struct Layer {
 }
 
 impl State {
-    /// What the output layer sees of some of the rows, `[rows, dim]`; and what they saw of the
-    /// source, which can be had once.
-    pub(crate) fn results(
-        &mut self,
-        rows: Range<usize>,
-        dim: usize,
-        weights: &mut Vec<Vec<f32>>,
-    ) -> &[f32] {
-        weights.extend(self.weights[rows.clone()].iter_mut().map(std::mem::take));
-        &self.out[rows.start * dim..rows.end * dim]
+    /// What the output layer sees, `[rows, dim]`, and what each row saw of the source.
+    pub(crate) fn results(&mut self) -> (&[f32], &mut [Vec<f32>]) {
+        (&self.out, &mut self.weights)
     }
 }
 

@@ -7,7 +7,6 @@ mod encoder;
 mod run;
 mod weights;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use attn::multi_head::{self, Bf16, Heads, Hypotheses, Kept, Past, Rows, RowsMut, Seen, rotary};
@@ -162,16 +161,9 @@ impl Embedding {
 }
 
 impl State {
-    /// What the output layer sees of some of the rows, `[rows, dim]`; and what they saw of the
-    /// source, which can be had once.
-    pub(crate) fn results(
-        &mut self,
-        rows: Range<usize>,
-        dim: usize,
-        weights: &mut Vec<Vec<f32>>,
-    ) -> &[f32] {
-        weights.extend(self.weights[rows.clone()].iter_mut().map(std::mem::take));
-        &self.run.x[rows.start * dim..rows.end * dim]
+    /// What the output layer sees, `[rows, dim]`, and what each row saw of the source.
+    pub(crate) fn results(&mut self) -> (&[f32], &mut [Vec<f32>]) {
+        (&self.run.x, &mut self.weights)
     }
 }
 
