@@ -18,6 +18,7 @@
 //! |---|---|
 //! | [`matmul`] | matrix products in one fixed order of summation |
 //! | [`quantized`] | linear layers with weights of eight bits, for translating |
+//! | [`logits`] | scores of a vocabulary, and what a product finds out of them at once |
 //! | [`activation`] | ReLU, GELU and Swish, plain and gated, forward and backward |
 //! | [`operation`] | operations with any number of inputs on Candle's tape |
 //! | [`positions`] | words with their positions: scaled embeddings, sinusoidal table |
@@ -35,6 +36,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod gradient;
 pub mod linear;
+pub mod logits;
 pub mod matmul;
 pub mod memory;
 mod mixed;

@@ -27,6 +27,7 @@ mod pack;
 mod tests;
 
 use crate::Real;
+use crate::logits::Digest;
 use crate::simd::level;
 
 pub use matrix::{Matrix, MatrixMut};
@@ -119,7 +120,7 @@ pub fn matmul_packed<T: Real>(
     c: MatrixMut<'_, T>,
     target: Target,
 ) {
-    job::multiply(T::tile(level()), a, (&b.cells, b.rows, b.cols), c, target.into());
+    job::multiply(T::tile(level()), a, (&b.cells, b.rows, b.cols), c, target.into(), None);
 }
 
 /// [`matmul_biased`] with a right operand that is packed already.
@@ -133,7 +134,23 @@ pub fn matmul_packed_biased<T: Real>(
     c: MatrixMut<'_, T>,
 ) {
     assert_eq!(bias.len(), c.cols, "bias: a number for each column");
-    job::multiply(T::tile(level()), a, (&b.cells, b.rows, b.cols), c, Sums::FromRow(bias));
+    job::multiply(T::tile(level()), a, (&b.cells, b.rows, b.cols), c, Sums::FromRow(bias), None);
+}
+
+/// [`matmul_packed_biased`], whose rows are digested as they become whole.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn matmul_packed_logits<T: Real>(
+    a: Matrix<'_, T>,
+    b: &Packed<T>,
+    bias: &[T],
+    c: MatrixMut<'_, T>,
+    digest: Digest<'_, T>,
+) {
+    assert_eq!(bias.len(), c.cols, "bias: a number for each column");
+    let (right, sums) = ((&b.cells[..], b.rows, b.cols), Sums::FromRow(bias));
+    job::multiply(T::tile(level()), a, right, c, sums, Some(digest));
 }
 
 /// [`matmul`] by the given tile, which the processor must be able to run.
@@ -146,7 +163,7 @@ fn matmul_on<T: Real>(
 ) {
     thread_local_buffer(|cells: &mut Vec<T>| {
         pack::right(tile, b, cells);
-        job::multiply(tile, a, (cells, b.rows, b.cols), c, sums);
+        job::multiply(tile, a, (cells, b.rows, b.cols), c, sums, None);
     });
 }
 

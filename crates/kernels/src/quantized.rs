@@ -36,6 +36,7 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
+use crate::logits::{self, Digest, Follower};
 use crate::simd;
 use path::{Line, Path, Row, Tile, path};
 
@@ -266,13 +267,32 @@ impl Packed {
     /// # Panics
     /// If the sizes do not fit together.
     pub fn product(&self, x: &Activations, out: &mut [f32], finish: Finish) {
+        self.multiply(x, out, finish, None);
+    }
+
+    /// [`product`](Self::product) that replaces what was there, and whose rows are digested as they
+    /// become whole.
+    ///
+    /// # Panics
+    /// If the sizes do not fit together.
+    pub fn logits(&self, x: &Activations, out: &mut [f32], digest: Digest<'_, f32>) {
+        self.multiply(x, out, Finish::Replace, Some(digest.share(x.rows(), self.output)));
+    }
+
+    fn multiply(
+        &self,
+        x: &Activations,
+        out: &mut [f32],
+        finish: Finish,
+        digest: Option<logits::Shared<f32>>,
+    ) {
         let rows = x.rows();
         assert_eq!(out.len(), rows * self.output, "{rows} rows of {} outputs", self.output);
         if out.is_empty() {
             return;
         }
         assert_eq!(x.depth, self.input, "inputs of the layer");
-        let job = Job { layer: self, x, out: Shared(out.as_mut_ptr()), finish };
+        let job = Job { layer: self, x, out: Shared(out.as_mut_ptr()), finish, digest };
         let panels = self.output.div_ceil(self.path.panel());
         let threads = rayon::current_num_threads();
         if threads == 1 || out.len() * self.input < PARALLEL_FROM {
@@ -285,7 +305,8 @@ impl Packed {
             let starts = (0..rows.div_ceil(share)).into_par_iter().map(|i| i * share);
             starts.for_each(|start| job.run(start..rows.min(start + share), 0..panels));
         } else {
-            let share = panels.div_ceil(4 * threads);
+            let together = if digest.is_some() { logits::PANELS } else { 1 };
+            let share = panels.div_ceil(4 * threads).next_multiple_of(together);
             let starts = (0..panels.div_ceil(share)).into_par_iter().map(|i| i * share);
             starts.for_each(|start| job.run(0..rows, start..panels.min(start + share)));
         }
@@ -306,6 +327,7 @@ struct Job<'a> {
     x: &'a Activations,
     out: Shared,
     finish: Finish,
+    digest: Option<logits::Shared<f32>>,
 }
 
 impl Job<'_> {
@@ -316,11 +338,21 @@ impl Job<'_> {
         let block = fit.max(tile_rows);
         for first in rows.clone().step_by(block) {
             let last = rows.end.min(first + block);
+            let (output, width) = (self.layer.output, self.layer.path.panel());
+            let mut follower =
+                self.digest.map(|digest| Follower::new(digest, panels.start * width));
             for panel in panels.clone() {
                 for row in (first..last).step_by(tile_rows) {
                     let next = last.min(row + tile_rows);
                     self.bring(next..last.min(next + tile_rows), panel);
                     self.tile(row..next, panel);
+                }
+                if let Some(follower) = &mut follower {
+                    let (to, end) = (output.min((panel + 1) * width), panel + 1 == panels.end);
+                    let out = (self.out.0.cast_const(), output);
+                    // SAFETY: these columns of these rows are finished, they are whole chunks of
+                    // this thread alone, and so are their places in the digest.
+                    unsafe { follower.digest(&(first..last), to, end, out) }
                 }
             }
         }

@@ -7,12 +7,15 @@ use rayon::prelude::*;
 use crate::{Real, vectorized};
 
 /// Partial sums in a reduction; fixed, so that its result depends on no instruction set.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// `f(… f(f(0, x₀), x₁) …)` over elements of slices of one length, in sixteen partial sums that
 /// take every sixteenth place each and are added in the end. For use inside [`vectorized!`].
 #[inline(always)]
-fn fold_lanes<T: Real, const N: usize>(slices: [&[T]; N], f: impl Fn(T, [T; N]) -> T) -> T {
+pub(crate) fn fold_lanes<T: Real, const N: usize>(
+    slices: [&[T]; N],
+    f: impl Fn(T, [T; N]) -> T,
+) -> T {
     let n = slices.iter().map(|slice| slice.len()).min().unwrap_or(0);
     let whole = n / LANES * LANES;
     let mut lanes = pass::<T, LANES, N>(slices, 0..whole, T::ZERO, &f);
@@ -72,7 +75,7 @@ fn elements<T: Real, const N: usize>(slices: [&[T]; N], place: usize) -> [T; N] 
 
 /// Partial results over `places`, whose number is a multiple of that of the lanes.
 #[inline(always)]
-fn pass<T: Real, const LANES: usize, const N: usize>(
+pub(crate) fn pass<T: Real, const LANES: usize, const N: usize>(
     slices: [&[T]; N],
     places: Range<usize>,
     start: T,
@@ -93,7 +96,10 @@ fn pass<T: Real, const LANES: usize, const N: usize>(
 
 /// Joins partial results, always in the same order.
 #[inline(always)]
-fn join_lanes<T: Real, const LANES: usize>(mut lanes: [T; LANES], join: &impl Fn(T, T) -> T) -> T {
+pub(crate) fn join_lanes<T: Real, const LANES: usize>(
+    mut lanes: [T; LANES],
+    join: &impl Fn(T, T) -> T,
+) -> T {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -211,36 +217,6 @@ pub fn softmax<T: Real>(x: &mut [T]) {
     scale(x, T::ONE / total);
 }
 
-/// How many numbers share a peak of [`peaks`].
-pub const PEAK_CHUNK: usize = 64;
-
-/// What is to be added to scores to make them `log softmax(scores)`, in nats, given their
-/// [`peaks`]. Whoever needs few of the results need not compute them all. NaN if a score is.
-pub fn log_softmax_shift<T: Real>(x: &[T], peaks: &[T]) -> T {
-    let peak = max(peaks);
-    -(peak + sum_exp_shifted(x, peak).ln())
-}
-
-vectorized! {
-    /// The largest of each [`PEAK_CHUNK`] numbers; which, if one of them is NaN, is left open.
-    ///
-    /// # Panics
-    /// If there is not a peak for each chunk.
-    pub fn peaks<T: Real>(x: &[T], peaks: &mut [T]) {
-        assert_eq!(peaks.len(), x.len().div_ceil(PEAK_CHUNK), "a peak for each chunk");
-        let (chunks, rest) = x.as_chunks::<PEAK_CHUNK>();
-        for (peak, chunk) in peaks.iter_mut().zip(chunks) {
-            let lanes = pass::<T, LANES, 1>([chunk], 0..PEAK_CHUNK, chunk[0], &|best, [x]| {
-                T::maximum(best, x)
-            });
-            *peak = join_lanes(lanes, &T::maximum);
-        }
-        if let (Some(peak), Some(&first)) = (peaks.last_mut(), rest.first()) {
-            *peak = rest.iter().fold(first, |peak, &x| T::maximum(peak, x));
-        }
-    }
-}
-
 vectorized! {
     /// `Σ exp(xᵢ − peak)`.
     pub fn sum_exp_shifted<T: Real>(x: &[T], peak: T) -> T {
@@ -290,40 +266,6 @@ mod tests {
         softmax(&mut x);
         assert!((x[0] - 0.25).abs() < 1e-15 && (x[1] - 0.75).abs() < 1e-15, "{x:?}");
         softmax::<f64>(&mut []);
-        let mut x: Vec<f64> = (1..40).map(|i| f64::from(i).ln()).collect();
-        let mut found = [0.0];
-        peaks(&x, &mut found);
-        let log_prob = x[38] + log_softmax_shift(&x, &found);
-        assert!((log_prob - (39f64 / 780.0).ln()).abs() < 1e-14, "{log_prob}");
-        x[3] = f64::NAN;
-        assert!(log_softmax_shift(&x, &found).is_nan());
-    }
-
-    #[test]
-    fn peaks_are_the_largest_of_their_chunks() {
-        for n in [1, 15, 63, 64, 65, 150, 331] {
-            let mut x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin() - 3.0).collect();
-            let mut found = vec![0.0; x.len().div_ceil(PEAK_CHUNK)];
-            let largest = |x: &[f32]| x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            for impossible in [0, n / 2, n] {
-                x[..impossible].fill(f32::NEG_INFINITY);
-                peaks(&x, &mut found);
-                let expected: Vec<f32> = x.chunks(PEAK_CHUNK).map(largest).collect();
-                assert_eq!(found, expected, "{n}");
-            }
-        }
-        peaks::<f32>(&[], &mut []);
-    }
-
-    #[test]
-    fn what_is_no_number_shows_in_the_shift() {
-        for hidden in [0, 40, 63, 64, 149] {
-            let mut x = vec![0.5f32; 150];
-            x[hidden] = f32::NAN;
-            let mut found = [0.0; 3];
-            peaks(&x, &mut found);
-            assert!(log_softmax_shift(&x, &found).is_nan(), "{hidden}");
-        }
     }
 
     #[test]

@@ -54,9 +54,9 @@ impl Guide {
 }
 
 impl Batch {
-    /// Adds what attention should look at: `links[i]` are the links of pair `i` between tokens, as
-    /// (source, target), counted from zero without BOS. Their order does not matter, and a link
-    /// given twice counts once.
+    /// Adds what attention should look at: `links[i]` are those of pair `i`, as (source token, step
+    /// of the decoder), counted from zero. Step `t` writes target token `t` and has read the one
+    /// before. Their order does not matter, and a link given twice counts once.
     ///
     /// # Errors
     /// [`Error::Links`] if there are not as many as pairs, or one of them is not between tokens of

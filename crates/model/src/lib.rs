@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{Mixed, Mode, Real, slices};
+use kernels::{Mixed, Mode, Real, logits};
 use serde::{Deserialize, Serialize};
 
 pub use attn::{AttentionConfig, Edge, Kind, Score, Sigma};
@@ -128,8 +128,8 @@ pub struct Step {
     pub scores: Vec<f32>,
     /// What makes log-probabilities of the scores of a row: `[rows]`. NaN if one of the scores is.
     pub shifts: Vec<f32>,
-    /// The largest of each [`PEAK_CHUNK`](kernels::slices::PEAK_CHUNK) scores of a row:
-    /// `[rows, vocab / PEAK_CHUNK]`, rounded up. What is best is found without looking at
+    /// The largest of each [`CHUNK`](kernels::logits::CHUNK) scores of a row:
+    /// `[rows, vocab / CHUNK]`, rounded up. What is best is found without looking at
     /// everything.
     pub peaks: Vec<f32>,
     /// Attention over the source, the last entry for its EOS: `[src_len + 1]` for each row.
@@ -143,12 +143,12 @@ impl Step {
     /// # Panics
     /// If `vocab` is zero.
     pub fn of_log_probs(log_probs: Vec<f32>, vocab: usize, weights: Vec<Vec<f32>>) -> Self {
-        let chunks = vocab.div_ceil(slices::PEAK_CHUNK);
+        let chunks = vocab.div_ceil(logits::CHUNK);
         let rows = log_probs.chunks_exact(vocab);
         let mut peaks = vec![0.0; rows.len() * chunks];
         let mut shifts = Vec::new();
         for (row, peaks) in rows.zip(peaks.chunks_exact_mut(chunks)) {
-            slices::peaks(row, peaks);
+            logits::peaks(row, peaks);
             shifts.push(if row.iter().any(|x| x.is_nan()) { f32::NAN } else { 0.0 });
         }
         Self { scores: log_probs, shifts, peaks, weights }

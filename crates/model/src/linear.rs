@@ -2,10 +2,12 @@
 //! which products read them.
 
 use kernels::activation::{self, Activation};
-use kernels::matmul::{self, MatrixMut, Packed, Target, matmul_packed, matmul_packed_biased};
+use kernels::logits::{self, CHUNK, Digest};
+use kernels::matmul::{
+    self, MatrixMut, Packed, Target, matmul_packed, matmul_packed_biased, matmul_packed_logits,
+};
 use kernels::quantized::{self, Activations, Finish};
 use kernels::{Mixed, slices};
-use rayon::prelude::*;
 
 use crate::checkpoint::Matrix;
 use crate::{SearchPrecision, Step};
@@ -15,6 +17,8 @@ use crate::{SearchPrecision, Step};
 pub(crate) struct Room {
     activations: Activations,
     result: Vec<f32>,
+    /// Of the chunks of rows of logits, the exponentials.
+    sums: Vec<f32>,
 }
 
 /// A packed linear layer.
@@ -100,18 +104,34 @@ impl Linear {
     /// The scores of the words of a vocabulary, of which this layer computes the logits, with
     /// their peaks and what makes log-probabilities of them.
     pub(crate) fn predict(&self, x: &[f32], room: &mut Room, step: &mut Step) {
-        let output = self.sizes().1;
-        let chunks = output.div_ceil(slices::PEAK_CHUNK);
+        let (input, output) = self.sizes();
+        let (rows, chunks) = (x.len() / input, output.div_ceil(CHUNK));
         let Step { scores, shifts, peaks, .. } = step;
-        self.forward(x, room, scores);
-        let rows = scores.len() / output;
+        let Room { activations, sums, .. } = room;
+        scores.resize(rows * output, 0.0);
         peaks.resize(rows * chunks, 0.0);
-        shifts.resize(rows, 0.0);
-        let rows = scores.par_chunks(output).zip(peaks.par_chunks_mut(chunks)).zip(shifts);
-        rows.for_each(|((scores, peaks), shift)| {
-            slices::peaks(scores, peaks);
-            *shift = slices::log_softmax_shift(scores, peaks);
-        });
+        sums.resize(rows * chunks, 0.0);
+        match self {
+            Self::F32(weight, bias) => {
+                let (x, c) =
+                    (matmul::Matrix::new(x, rows, input), MatrixMut::new(scores, rows, output));
+                matmul_packed_logits(x, weight, bias, c, Digest { peaks, sums });
+            }
+            Self::Bf16(weight, bias) => {
+                let x = matmul::Matrix::new(Mixed::slice(x), rows, input);
+                let c = MatrixMut::new(Mixed::slice_mut(scores), rows, output);
+                let digest =
+                    Digest { peaks: Mixed::slice_mut(peaks), sums: Mixed::slice_mut(sums) };
+                matmul_packed_logits(x, weight, Mixed::slice(bias), c, digest);
+            }
+            Self::Int8(layer) => {
+                activations.quantize(x, input);
+                layer.logits(activations, scores, Digest { peaks, sums });
+            }
+        }
+        let digests = peaks.chunks_exact(chunks).zip(sums.chunks_exact(chunks));
+        shifts.clear();
+        shifts.extend(digests.map(|(peaks, sums)| logits::log_softmax_shift(peaks, sums)));
     }
 
     fn product(&self, x: &[f32], room: &mut Room, out: &mut [f32], finish: Finish) {

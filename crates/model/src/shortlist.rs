@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use kernels::slices::{self, PEAK_CHUNK};
+use kernels::logits::{self, CHUNK};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -156,7 +156,7 @@ impl Candidates {
         step: &mut Step,
     ) {
         self.layer.predict(x, room, short);
-        let chunks = vocab.div_ceil(PEAK_CHUNK);
+        let chunks = vocab.div_ceil(CHUNK);
         let rows = short.scores.chunks_exact(self.tokens.len()).zip(&short.shifts);
         for (scores, shift) in rows {
             let first = step.scores.len();
@@ -166,7 +166,7 @@ impl Candidates {
             step.shifts.push(*shift);
             let first = step.peaks.len();
             step.peaks.resize(first + chunks, f32::NEG_INFINITY);
-            slices::peaks(row, &mut step.peaks[first..]);
+            logits::peaks(row, &mut step.peaks[first..]);
         }
     }
 }

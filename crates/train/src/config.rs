@@ -28,7 +28,7 @@ use self::document::Fault;
 pub use self::{
     data::{CorpusFiles, Data, TrainCorpus},
     document::ConfigError,
-    guided::{Guided, LinkSource},
+    guided::{Guided, GuidedStep, LinkSource},
     init::Init,
     pattern::Pattern,
     subwords::{BpeDropout, UnigramSampling},

@@ -72,18 +72,17 @@ impl Data {
         Ok(Self { tokenizers, train, links, valid, valid_text, dropped })
     }
 
-    /// The pairs `numbers` of the current epoch as a batch, with the links of their tokens.
+    /// The pairs `numbers` of the current epoch as a batch, with the links that guide its steps.
     pub(crate) fn batch(&self, numbers: &[u32], special: Special) -> Result<Batch> {
         let pairs: Vec<_> = numbers.iter().map(|&i| self.train.get(i as usize)).collect();
         let batch = Batch::new(&pairs, special)?;
         let Some(links) = &self.links else { return Ok(batch) };
-        let of_tokens = |(&i, &ids): (&u32, &(&[u32], &[u32]))| {
+        let of_steps = |(&i, &ids): (&u32, &(&[u32], &[u32]))| {
             let (corpus, pair) = self.train.origin(i as usize);
-            let links = links.of(corpus);
-            links.map_or(Ok(Vec::new()), |links| links.between_tokens(pair, &self.tokenizers, ids))
+            links.of_steps(corpus, pair, &self.tokenizers, ids)
         };
-        let of_tokens = numbers.iter().zip(&pairs).map(of_tokens).collect::<Result<Vec<_>>>()?;
-        Ok(batch.guided(&of_tokens)?)
+        let of_steps = numbers.iter().zip(&pairs).map(of_steps).collect::<Result<Vec<_>>>()?;
+        Ok(batch.guided(&of_steps)?)
     }
 
     /// What tells this data from other data: a hash of all its ids, of the weights and the links.
@@ -151,8 +150,8 @@ fn training_pairs(
     let mut train = Train::new(tokenizers, corpora.into_iter(), training.sampling(), max_len)?;
     let mut cleaned = Cleaned::new(config);
     let mut too_long = vec![0; config.train.len()];
-    let guided = training.guided.is_some();
-    let file = |corpus: &TrainCorpus| if guided { LinkFile::open(corpus) } else { Ok(None) };
+    let guided = training.guided.as_ref();
+    let file = |corpus: &TrainCorpus| guided.map_or(Ok(None), |_| LinkFile::open(corpus));
     let mut files = config.train.iter().map(file).collect::<Result<Vec<_>>>()?;
     loop {
         let some: Vec<(usize, Pair)> = cleaned.by_ref().take(AT_ONCE).collect::<Result<_>>()?;
@@ -179,5 +178,5 @@ fn training_pairs(
         return Err(nothing_left(config, &dropped));
     }
     let links = files.into_iter().map(|file| file.map(|file| file.links)).collect();
-    Ok((train, dropped, guided.then(|| Links::new(links))))
+    Ok((train, dropped, guided.map(|guided| Links::new(links, guided.step))))
 }

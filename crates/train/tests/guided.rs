@@ -6,13 +6,17 @@ mod toy;
 
 use std::{fs, path::Path};
 
-use model::{ModelConfig, TransformerConfig};
+use model::{Attended, ModelConfig, TransformerConfig};
 use tempfile::TempDir;
 use toy::{assert_same, outcome, run, toy, with_threads};
-use train::{Event, Experiment, Start, config::LinkSource, event::Linked};
+use train::{
+    Event, Experiment, Start,
+    config::{GuidedStep, LinkSource},
+    event::Linked,
+};
 use translate::{
     Translator,
-    alignment::{Calibration, LinkCounts, parse_links},
+    alignment::{Calibration, LinkCounts, Reading, parse_links},
 };
 
 /// Gives an experiment a Transformer.
@@ -72,10 +76,11 @@ fn error_rate(dir: &Path, model: &str) -> f64 {
 }
 
 /// Trains with and without, and compares the error rates.
-fn learns(model: fn(&mut Experiment)) -> [f64; 2] {
+fn learns(model: fn(&mut Experiment), step: GuidedStep) -> [f64; 2] {
     let more = ["training.updates=60", "training.accumulate=1", "training.batch_tokens=400"];
     let (dir, mut with) = guided(&more);
     model(&mut with);
+    with.training.guided.as_mut().unwrap().step = step;
     let mut without = with.clone();
     without.training.guided = None;
     [(with, "with"), (without, "without")].map(|(experiment, name)| {
@@ -99,29 +104,45 @@ fn learns(model: fn(&mut Experiment)) -> [f64; 2] {
 
 #[test]
 fn a_recurrent_model_learns_to_align() {
-    let [with, without] = learns(recurrent);
-    assert!(with < 0.2 && with < without - 0.2, "{with} against {without}");
+    for step in [GuidedStep::Writes, GuidedStep::Reads] {
+        let [with, without] = learns(recurrent, step);
+        assert!(with < 0.2 && with < without - 0.2, "{step:?}: {with} against {without}");
+    }
 }
 
 #[test]
 fn a_transformer_learns_to_align() {
-    let [with, without] = learns(|experiment| {
+    let two_heads = |experiment: &mut Experiment| {
         transformer(experiment);
         experiment.training.guided.as_mut().unwrap().heads = Some(vec![0, 1]);
-    });
-    assert!(with < 0.4 && with < without - 0.2, "{with} against {without}");
+    };
+    for step in [GuidedStep::Writes, GuidedStep::Reads] {
+        let [with, without] = learns(two_heads, step);
+        assert!(with < 0.4 && with < without - 0.2, "{step:?}: {with} against {without}");
+    }
 }
 
 #[test]
-fn alignments_are_read_from_the_guided_head() {
-    let (dir, mut experiment) = guided(&["training.updates=2"]);
-    transformer(&mut experiment);
-    experiment.training.guided.as_mut().unwrap().heads = Some(vec![1]);
-    let folder = dir.path().join("run");
-    run(&experiment, &folder, Start::New, None).0.unwrap();
-    for model in ["last", "averaged"] {
-        let found = Calibration::open(&folder.join(model)).unwrap();
-        assert_eq!(found, Some(Calibration::guided(0, 1)), "{model}");
+fn alignments_are_read_from_the_guided_head_and_step() {
+    let head = Attended::Layer { layer: Some(0), head: Some(1) };
+    for (step, shift) in [(GuidedStep::Writes, 0), (GuidedStep::Reads, 1)] {
+        for (model, attended) in
+            [(transformer as fn(&mut Experiment), head), (recurrent, Attended::default())]
+        {
+            let (dir, mut experiment) = guided(&["training.updates=2"]);
+            model(&mut experiment);
+            let guided = experiment.training.guided.as_mut().unwrap();
+            guided.step = step;
+            if attended == head {
+                guided.heads = Some(vec![1]);
+            }
+            let folder = dir.path().join("run");
+            run(&experiment, &folder, Start::New, None).0.unwrap();
+            for model in ["last", "averaged"] {
+                let found = Calibration::open(&folder.join(model)).unwrap().unwrap();
+                assert_eq!(found.reading, Reading { attended, shift }, "{model}");
+            }
+        }
     }
 }
 

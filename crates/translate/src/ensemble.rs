@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use kernels::{Real, slices};
+use kernels::{Real, logits, slices};
 use model::{EncoderDecoder, Special, Step};
 use rayon::prelude::*;
 use text::{Tokenizer, Tokenizers};
@@ -181,7 +181,7 @@ impl<M: EncoderDecoder> EncoderDecoder for Ensemble<M> {
                 add_weights(&mut step.weights, &mut other.weights, seen);
             }
         }
-        let (mean, chunks) = (self.mean, vocab.div_ceil(slices::PEAK_CHUNK));
+        let (mean, chunks) = (self.mean, vocab.div_ceil(logits::CHUNK));
         let rows = step.scores.par_chunks_mut(vocab).zip(step.peaks.par_chunks_mut(chunks));
         rows.for_each(|(row, peaks)| {
             if mean == Mean::LogProbabilities {
@@ -189,7 +189,7 @@ impl<M: EncoderDecoder> EncoderDecoder for Ensemble<M> {
                 let total = peak + slices::sum_exp_shifted(row, peak).ln();
                 row.iter_mut().for_each(|log_prob| *log_prob -= total);
             }
-            slices::peaks(row, peaks);
+            logits::peaks(row, peaks);
         });
         Ok(())
     }

@@ -42,7 +42,7 @@ use alternatives::Alternatives;
 use beam::Beam;
 use diverse::DiverseBeam;
 use greedy::Greedy;
-use kernels::slices::{self, PEAK_CHUNK};
+use kernels::logits::{self, CHUNK};
 use model::{EncoderDecoder, Step};
 use rules::{Rules, Task};
 use sample::Sample;
@@ -146,7 +146,7 @@ struct Row<'a> {
 
 /// How many peaks a row has.
 fn chunks(vocab: usize) -> usize {
-    vocab.div_ceil(PEAK_CHUNK)
+    vocab.div_ceil(CHUNK)
 }
 
 impl Row<'_> {
@@ -154,10 +154,10 @@ impl Row<'_> {
     fn forbid(&mut self, token: u32) {
         let Some(score) = self.scores.get_mut(token as usize) else { return };
         let before = std::mem::replace(score, f32::NEG_INFINITY);
-        let chunk = token as usize / PEAK_CHUNK;
+        let chunk = token as usize / CHUNK;
         if before == self.peaks[chunk] {
-            let scores = self.scores.chunks(PEAK_CHUNK).nth(chunk).unwrap_or_default();
-            slices::peaks(scores, &mut self.peaks[chunk..=chunk]);
+            let scores = self.scores.chunks(CHUNK).nth(chunk).unwrap_or_default();
+            logits::peaks(scores, &mut self.peaks[chunk..=chunk]);
         }
     }
 
@@ -166,9 +166,9 @@ impl Row<'_> {
         let Some(score) = self.scores.get_mut(token as usize) else { return f32::NEG_INFINITY };
         let before = *score;
         *score = new(before);
-        let chunk = token as usize / PEAK_CHUNK;
-        let scores = self.scores.chunks(PEAK_CHUNK).nth(chunk).unwrap_or_default();
-        slices::peaks(scores, &mut self.peaks[chunk..=chunk]);
+        let chunk = token as usize / CHUNK;
+        let scores = self.scores.chunks(CHUNK).nth(chunk).unwrap_or_default();
+        logits::peaks(scores, &mut self.peaks[chunk..=chunk]);
         before
     }
 
@@ -178,7 +178,7 @@ impl Row<'_> {
         let kept: Vec<(usize, f32)> = tokens.filter_map(score).collect();
         self.scores.fill(f32::NEG_INFINITY);
         kept.into_iter().for_each(|(token, score)| self.scores[token] = score);
-        slices::peaks(self.scores, self.peaks);
+        logits::peaks(self.scores, self.peaks);
     }
 
     /// The log-probability of a token, in nats: that of nothing if there is no such token.
@@ -199,8 +199,8 @@ impl Row<'_> {
 
     /// The tokens of a chunk, with their log-probabilities.
     fn chunk(&self, chunk: usize) -> impl Iterator<Item = (u32, f32)> {
-        let first = chunk * PEAK_CHUNK;
-        let scores = &self.scores[first..self.scores.len().min(first + PEAK_CHUNK)];
+        let first = chunk * CHUNK;
+        let scores = &self.scores[first..self.scores.len().min(first + CHUNK)];
         (first as u32..).zip(scores.iter().map(|score| score + self.shift))
     }
 }

@@ -8,6 +8,7 @@ use super::micro::{Place, Start, Tile, WIDEST};
 use super::pack::{Operand, Part};
 use super::{Matrix, MatrixMut, PARALLEL_FROM, Sums, thread_local_buffer};
 use crate::Real;
+use crate::logits::{self, Digest, Follower};
 use crate::simd::{LINE, fetch, fetch_to_write};
 
 /// Rows of a block of the left operand; with the depth of a tile it fills a part of the
@@ -24,16 +25,18 @@ unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Shared<T> {}
 
-/// The product with a packed right operand of `depth × cols`.
+/// The product with a packed right operand of `depth × cols`, digested if so wished.
 pub(super) fn multiply<T: Real>(
     tile: &'static Tile<T>,
     a: Matrix<'_, T>,
     (packed, depth, cols): (&[T], usize, usize),
     c: MatrixMut<'_, T>,
     sums: Sums<'_, T>,
+    digest: Option<Digest<'_, T>>,
 ) {
     assert_eq!((a.rows, a.cols), (c.rows, depth), "left operand: rows and columns");
     assert_eq!(cols, c.cols, "columns of the right operand");
+    let digest = digest.map(|digest| digest.share(c.rows, cols));
     let panels = cols.div_ceil(tile.cols);
     if c.rows == 0 || panels == 0 {
         return;
@@ -46,11 +49,16 @@ pub(super) fn multiply<T: Real>(
                 Sums::GoOn => {}
             }
         }
+        if let Some(digest) = digest {
+            let (c, stride) = (c.data.as_ptr(), c.row_stride);
+            // SAFETY: the whole of `C` was just written, and nobody else has it.
+            unsafe { Follower::new(digest, 0).digest(&(0..a.rows), cols, true, (c, stride)) }
+        }
         return;
     }
     let threads = rayon::current_num_threads();
     let out = Shared(c.data.as_mut_ptr());
-    let job = Job { a, packed, cols, depth, out, row_stride: c.row_stride, sums, tile };
+    let job = Job { a, packed, cols, depth, out, row_stride: c.row_stride, sums, tile, digest };
     if threads == 1 || c.rows * cols * depth < PARALLEL_FROM {
         job.run(0..c.rows, 0..panels);
         return;
@@ -64,7 +72,7 @@ pub(super) fn multiply<T: Real>(
             job.run(start..(start + share).min(c.rows), 0..panels);
         });
     } else {
-        let share = panels.div_ceil(4 * threads).max(1);
+        let share = panels.div_ceil(4 * threads).max(1).next_multiple_of(job.panels_together());
         let starts: Vec<usize> = (0..panels).step_by(share).collect();
         starts.into_par_iter().for_each(|start| {
             job.run(0..c.rows, start..(start + share).min(panels));
@@ -82,6 +90,7 @@ struct Job<'a, T: 'static> {
     row_stride: usize,
     sums: Sums<'a, T>,
     tile: &'static Tile<T>,
+    digest: Option<logits::Shared<T>>,
 }
 
 impl<T: Real> Job<'_, T> {
@@ -95,11 +104,31 @@ impl<T: Real> Job<'_, T> {
                 let left = self.left(&block, room);
                 let n_tiles = block.rows.len().div_ceil(self.tile.rows) * panels.len();
                 let mut ahead = Ahead::new(self.a, next.as_ref(), n_tiles);
+                let mut follower = self.follower(&block, &panels);
                 for panel in panels.clone() {
                     self.column(&left, &block, panel, &mut ahead);
+                    if let Some(follower) = &mut follower {
+                        let to = self.cols.min((panel + 1) * self.tile.cols);
+                        let c = (self.out.0.cast_const(), self.row_stride);
+                        // SAFETY: these columns of these rows are finished, they are whole chunks
+                        // of this thread alone, and so are their places in the digest.
+                        unsafe { follower.digest(&block.rows, to, panel + 1 == panels.end, c) }
+                    }
                 }
             }
         });
+    }
+
+    /// What digests the rows of a block, if that is wished and this block finishes them.
+    fn follower(&self, block: &Block, panels: &Range<usize>) -> Option<Follower<T>> {
+        let finished = block.depth.end == self.depth;
+        let from = panels.start * self.tile.cols;
+        self.digest.filter(|_| finished).map(|digest| Follower::new(digest, from))
+    }
+
+    /// Panels that one thread must have together.
+    fn panels_together(&self) -> usize {
+        if self.digest.is_some() { logits::PANELS } else { 1 }
     }
 
     /// The blocks of the left operand in the order in which they are multiplied: all depths of

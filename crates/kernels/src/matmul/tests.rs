@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Mixed;
+use crate::logits;
 use crate::simd::{Level, best};
 
 const LEVELS: [Level; 4] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16];
@@ -108,6 +109,49 @@ fn threads_do_not_change_a_bit() {
             check::<Mixed>(211, 103, 307, form(false, true, Target::Replace));
             check::<Mixed>(7, 1009, 307, form(false, true, Target::Add));
             check::<Mixed>(307, 103, 211, form(true, false, Target::Add));
+        });
+    }
+}
+
+/// A product with a digest, and the product and the digest of its rows one after the other.
+fn check_digest<T: Real>(m: usize, n: usize, k: usize) {
+    let (a, b, bias) = (numbers::<T>(m * k, 0.1), numbers::<T>(k * n, 0.2), numbers::<T>(n, 0.3));
+    let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, n, k).t());
+    let chunks = n.div_ceil(logits::CHUNK);
+    for level in levels() {
+        let (mut expected, mut found) = (vec![T::ZERO; m * n], vec![T::ZERO; m * n]);
+        let zeros = || vec![T::ZERO; m * chunks];
+        let (mut peaks, mut sums, mut expected_peaks, mut expected_sums) =
+            (zeros(), zeros(), zeros(), zeros());
+        let tile = T::tile(level);
+        let mut cells = Vec::new();
+        pack::right(tile, b, &mut cells);
+        let right = (&cells[..], k, n);
+        let from = Sums::FromRow(&bias);
+        job::multiply(tile, a, right, MatrixMut::new(&mut expected, m, n), from, None);
+        let rows = expected_peaks.chunks_mut(chunks).zip(expected_sums.chunks_mut(chunks));
+        for (row, (peaks, sums)) in expected.chunks(n).zip(rows) {
+            logits::digest(row, peaks, sums);
+        }
+        let digest = Digest { peaks: &mut peaks, sums: &mut sums };
+        job::multiply(tile, a, right, MatrixMut::new(&mut found, m, n), from, Some(digest));
+        let all = [(&found, &expected), (&peaks, &expected_peaks), (&sums, &expected_sums)];
+        assert!(all.iter().all(|(a, b)| same(a, b)), "{m} × {n} × {k}, {level:?}");
+    }
+}
+
+#[test]
+fn rows_are_digested_whoever_multiplies_them() {
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            // Whole chunks and rests, several blocks of rows and of depth, panels dealt out.
+            for (m, n, k) in [(1, 1, 1), (2, 64, 0), (5, 191, 16), (101, 197, 31), (7, 3001, 1100)]
+            {
+                check_digest::<f32>(m, n, k);
+                check_digest::<Mixed>(m, n, k);
+            }
+            check_digest::<f64>(11, 333, 20);
         });
     }
 }

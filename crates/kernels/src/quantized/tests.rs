@@ -198,6 +198,36 @@ fn threads_do_not_change_a_bit() {
 }
 
 #[test]
+fn rows_are_digested_whoever_multiplies_them() {
+    for (threads, path) in [1, 3].into_iter().flat_map(|n| paths().into_iter().map(move |p| (n, p)))
+    {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for (rows, output, input) in [(1, 3, 4), (5, 130, 33), (100, 197, 64), (7, 3001, 128)] {
+            let weight = Weights::quantize(&numbers(output * input, 0.2), output, input);
+            let layer = Packed::on(path, &weight, Some(&numbers(output, 0.3)));
+            let mut x = Activations::default();
+            x.quantize(&numbers(rows * input, 0.1), input);
+            let chunks = output.div_ceil(logits::CHUNK);
+            let (mut expected, mut found) = (vec![0.0; rows * output], vec![0.0; rows * output]);
+            let [mut peaks, mut sums, mut expected_peaks, mut expected_sums] =
+                [(); 4].map(|()| vec![0.0; rows * chunks]);
+            pool.install(|| {
+                layer.product(&x, &mut expected, Finish::Replace);
+                layer.logits(&x, &mut found, Digest { peaks: &mut peaks, sums: &mut sums });
+            });
+            let digests = expected_peaks.chunks_mut(chunks).zip(expected_sums.chunks_mut(chunks));
+            for (row, (peaks, sums)) in expected.chunks(output).zip(digests) {
+                logits::digest(row, peaks, sums);
+            }
+            let size = format!("{rows} × {output} × {input}, {path:?}, {threads} threads");
+            assert_eq!(bits(&found), bits(&expected), "{size}");
+            assert_eq!(bits(&peaks), bits(&expected_peaks), "{size}");
+            assert_eq!(bits(&sums), bits(&expected_sums), "{size}");
+        }
+    }
+}
+
+#[test]
 fn parts_come_back_as_the_same_weights_and_strange_ones_are_refused() {
     let weights = Weights::quantize(&numbers(21, 0.1), 3, 7);
     let (values, scales) = (weights.values().to_vec(), weights.scales().to_vec());

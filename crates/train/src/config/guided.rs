@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use model::{Guided as Objective, ModelConfig};
+use model::{Attended, Guided as Objective, ModelConfig};
 use serde::{Deserialize, Serialize};
-use translate::alignment::Calibration;
+use translate::alignment::{Calibration, Reading};
 
 use super::{Data, Positive, document::Fault};
 
@@ -24,8 +24,31 @@ pub struct Guided {
     /// Without the key head 0 alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heads: Option<Vec<usize>>,
+    /// At which step a target token learns to look at what it is linked to.
+    pub step: GuidedStep,
     /// Where the links of those corpora come from that name no file of links.
     pub links: LinkSource,
+}
+
+/// Which of the steps around a target token is guided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuidedStep {
+    /// The one that writes it. Before the token is known, its place can only be guessed.
+    Writes,
+    /// The next one, which has read it (Chen et al., 2020, §3).
+    #[default]
+    Reads,
+}
+
+impl GuidedStep {
+    /// How many steps after the one that writes a token.
+    pub(crate) fn shift(self) -> usize {
+        match self {
+            Self::Writes => 0,
+            Self::Reads => 1,
+        }
+    }
 }
 
 /// Where links come from.
@@ -45,6 +68,7 @@ impl Default for Guided {
             weight: Positive::try_from(0.05).expect("above zero"),
             layer: None,
             heads: None,
+            step: GuidedStep::default(),
             links: LinkSource::default(),
         }
     }
@@ -56,13 +80,17 @@ impl Guided {
         Objective { weight: self.weight.get(), layer: self.layer, heads: self.heads() }
     }
 
-    /// Where alignments of the model are read: from the first head that is guided. Nothing to say of
-    /// a recurrent model.
+    /// Where alignments of the model are read: from the first head that is guided, at its step.
     pub(crate) fn reading(&self, model: &ModelConfig) -> Option<Calibration> {
-        let ModelConfig::Transformer(config) = model else { return None };
-        let heads = self.heads();
-        let layer = config.cross_layer(self.layer, &heads).ok()?;
-        Some(Calibration::guided(layer, *heads.first()?))
+        let attended = match model {
+            ModelConfig::Rnn(_) => Attended::default(),
+            ModelConfig::Transformer(config) => {
+                let heads = self.heads();
+                let layer = config.cross_layer(self.layer, &heads).ok()?;
+                Attended::Layer { layer: Some(layer), head: heads.first().copied() }
+            }
+        };
+        Some(Calibration::guided(Reading { attended, shift: self.step.shift() }))
     }
 
     fn heads(&self) -> Vec<usize> {

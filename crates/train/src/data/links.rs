@@ -22,7 +22,10 @@ use translate::{
 };
 
 use super::Train;
-use crate::{Error, Result, config::TrainCorpus};
+use crate::{
+    Error, Result,
+    config::{GuidedStep, TrainCorpus},
+};
 
 /// The links of the pairs of a corpus, in their order.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ impl WordLinks {
 
     /// The links of a pair between the tokens `src` and `tgt` that it is cut into: every token of
     /// a word with every token of each word it is linked to.
-    pub(super) fn between_tokens(
+    fn between_tokens(
         &self,
         pair: usize,
         tokenizers: &Tokenizers,
@@ -169,14 +172,16 @@ impl LinkFile {
 }
 
 /// The links of the training pairs by corpus; none of a corpus that guides nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Links {
     corpora: Vec<Option<WordLinks>>,
+    /// Which step of a target token they guide.
+    step: GuidedStep,
 }
 
 impl Links {
-    pub(super) fn new(corpora: Vec<Option<WordLinks>>) -> Self {
-        Self { corpora }
+    pub(super) fn new(corpora: Vec<Option<WordLinks>>, step: GuidedStep) -> Self {
+        Self { corpora, step }
     }
 
     /// Finds links of the corpora that have none, all together, or reads what was found when the
@@ -215,9 +220,21 @@ impl Links {
         Ok(())
     }
 
-    /// The links of pair `pair` of a corpus, if that guides.
-    pub(super) fn of(&self, corpus: usize) -> Option<&WordLinks> {
-        self.corpora.get(corpus)?.as_ref()
+    /// Which source tokens each step of the decoder is guided to look at in pair `pair` of a corpus,
+    /// cut into the tokens `ids`, as (source token, step).
+    pub(super) fn of_steps(
+        &self,
+        corpus: usize,
+        pair: usize,
+        tokenizers: &Tokenizers,
+        ids: (&[u32], &[u32]),
+    ) -> Result<Vec<(u32, u32)>> {
+        let Some(links) = self.corpora.get(corpus).and_then(Option::as_ref) else {
+            return Ok(Vec::new());
+        };
+        let later = self.step.shift() as u32;
+        let of_tokens = links.between_tokens(pair, tokenizers, ids)?;
+        Ok(of_tokens.into_iter().map(|(src, tgt)| (src, tgt + later)).collect())
     }
 
     /// How many there are of each corpus.

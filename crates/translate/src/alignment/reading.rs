@@ -68,10 +68,9 @@ fn is_zero(pairs: &usize) -> bool {
 }
 
 impl Calibration {
-    /// The choice of a training that guided a head.
-    pub fn guided(layer: usize, head: usize) -> Self {
-        let attended = Attended::Layer { layer: Some(layer), head: Some(head) };
-        Self { reading: attended.into(), against: "guided training".into(), pairs: 0, aer: 0.0 }
+    /// The choice of a training that guided these weights.
+    pub fn guided(reading: Reading) -> Self {
+        Self { reading, against: "guided training".into(), pairs: 0, aer: 0.0 }
     }
 
     /// Reads what [`save`](Self::save) wrote into a model directory; nothing where there is none.
@@ -168,7 +167,7 @@ mod tests {
             calibration(Attended::Layer { layer: Some(3), head: None }, 0),
             calibration(Attended::Layer { layer: Some(3), head: Some(2) }, 1),
             calibration(Attended::Mean, 0),
-            Calibration::guided(2, 1),
+            Calibration::guided(Reading { attended: Attended::Mean, shift: 1 }),
         ] {
             calibration.save(dir.path()).unwrap();
             assert_eq!(Calibration::open(dir.path()).unwrap(), Some(calibration));

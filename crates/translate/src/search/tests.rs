@@ -41,7 +41,7 @@ fn what_is_forbidden_is_no_peak() {
             *log_prob = f32::NEG_INFINITY;
         }
         let largest = |x: &[f32]| x.iter().copied().fold(f32::NEG_INFINITY, f32::max) - 1.0;
-        assert!(row.peaks().eq(expected.chunks(PEAK_CHUNK).map(largest)), "{token}");
+        assert!(row.peaks().eq(expected.chunks(CHUNK).map(largest)), "{token}");
         assert!(row.log_probs().eq(expected.iter().map(|x| x - 1.0)), "{token}");
     }
     let all: Vec<u32> = (0..3).flat_map(|c| row.chunk(c)).map(|(token, _)| token).collect();

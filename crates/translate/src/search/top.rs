@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use kernels::slices::PEAK_CHUNK;
+use kernels::logits::CHUNK;
 
 use super::Row;
 use crate::{Error, Result};
@@ -89,7 +89,7 @@ impl Top {
                     self.gathered.push(Candidate { total, log_prob, token, parent });
                 }
             }
-            if self.gathered.len() >= 2 * self.keep.max(PEAK_CHUNK) {
+            if self.gathered.len() >= 2 * self.keep.max(CHUNK) {
                 self.drop_worse();
                 cutoff = self.cutoff(base);
             }

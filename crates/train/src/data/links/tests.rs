@@ -5,7 +5,7 @@ use std::fs;
 use text::{TokenizerConfig, TokenizerKind};
 
 use super::*;
-use crate::config::{CorpusFiles, TrainCorpus};
+use crate::config::{CorpusFiles, GuidedStep, TrainCorpus};
 
 fn tokenizers() -> Tokenizers {
     let lines = (0..50).map(|_| "un deux trois, quatre cinq!".to_owned());
@@ -45,6 +45,20 @@ fn every_token_of_a_word_is_linked_with_every_token_of_its_words() {
     let [src, tgt] = ["a bc d", "xy z"].map(|text| bytes(&tokenizers, text));
     let expected = ["b-x", "c-x", "b-y", "c-y", "d-x", "d-y"];
     assert_eq!(linked(&links, &tokenizers, &src, &tgt), expected);
+}
+
+#[test]
+fn the_step_that_reads_a_token_is_the_one_after_it_was_written() {
+    let tokenizers = tokenizers();
+    let [src, tgt] = ["a b", "x y"].map(|text| bytes(&tokenizers, text));
+    for (step, expected) in [(GuidedStep::Writes, 2), (GuidedStep::Reads, 3)] {
+        let mut words = WordLinks::between_words();
+        words.push([(0, 1)]);
+        let links = Links::new(vec![Some(words), None], step);
+        let of = |corpus| links.of_steps(corpus, 0, &tokenizers, (&src, &tgt)).unwrap();
+        assert_eq!(of(0).last(), Some(&(0, expected)));
+        assert_eq!(of(1), []);
+    }
 }
 
 #[test]
