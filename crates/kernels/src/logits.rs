@@ -26,13 +26,13 @@ pub(crate) const PANELS: usize = CHUNK / 8;
 /// The largest of some scores; which, if one of them is NaN, is left open.
 #[inline(always)]
 fn largest<T: Real>(x: &[T]) -> T {
-    match x.as_array::<CHUNK>() {
-        Some(chunk) => {
+    match x.as_chunks::<CHUNK>() {
+        ([chunk], _) => {
             let better = |best, [x]: [T; 1]| T::maximum(best, x);
             let lanes = pass::<T, LANES, 1>([chunk], 0..CHUNK, chunk[0], &better);
             join_lanes(lanes, &T::maximum)
         }
-        None => x.iter().fold(x[0], |peak, &x| T::maximum(peak, x)),
+        _ => x.iter().fold(x[0], |peak, &x| T::maximum(peak, x)),
     }
 }
 

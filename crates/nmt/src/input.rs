@@ -58,9 +58,26 @@ impl Together {
         Ok(Self { files, read: 0, ended: false })
     }
 
-    /// The next line of each file; none if all have ended.
-    fn row(&mut self) -> anyhow::Result<Option<Vec<String>>> {
-        let lines = self.files.iter_mut().map(|file| file.next().transpose());
+    /// Rows of which one with a line that is no text is an error of its own, behind which the rest
+    /// follows.
+    pub(crate) fn any(
+        mut self,
+    ) -> impl Iterator<Item = anyhow::Result<text::Result<Vec<String>>>> + Send {
+        std::iter::from_fn(move || self.next_row())
+    }
+
+    fn next_row(&mut self) -> Option<anyhow::Result<text::Result<Vec<String>>>> {
+        if self.ended {
+            return None;
+        }
+        let row = self.row().transpose();
+        self.ended = !matches!(row, Some(Ok(_)));
+        row
+    }
+
+    /// The next line of each file, or why one of them is no text; none if all have ended.
+    fn row(&mut self) -> anyhow::Result<Option<text::Result<Vec<String>>>> {
+        let lines = self.files.iter_mut().map(Lines::next_text);
         let lines = lines.collect::<Result<Vec<_>, _>>()?;
         if lines.iter().any(Option::is_none) && lines.iter().any(Option::is_some) {
             let counts = self.files.iter_mut().zip(&lines).map(|(file, line)| {
@@ -70,7 +87,8 @@ impl Together {
             check(&counts.collect::<anyhow::Result<Vec<_>>>()?)?;
         }
         self.read += 1;
-        Ok(lines.into_iter().collect())
+        let lines: Option<Vec<_>> = lines.into_iter().collect();
+        Ok(lines.map(|lines| lines.into_iter().collect()))
     }
 }
 
@@ -78,12 +96,9 @@ impl Iterator for Together {
     type Item = anyhow::Result<Vec<String>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let row = self.row().transpose();
-        self.ended = !matches!(row, Some(Ok(_)));
-        row
+        let row = self.next_row()?.and_then(|row| Ok(row?));
+        self.ended |= row.is_err();
+        Some(row)
     }
 }
 
@@ -181,6 +196,22 @@ mod tests {
         let rows = together(&["a\nb\n", "c\nd", "\n\n"]).unwrap();
         assert_eq!(rows, [["a", "c", ""], ["b", "d", ""]]);
         assert!(together(&["", ""]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_spoils_its_row_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+        fs::write(&one, b"a\n\xff\nc\n").unwrap();
+        fs::write(&other, b"x\ny\nz\n").unwrap();
+        let open = || Together::open(&[&one, &other]).unwrap();
+        let rows: Vec<_> = open().any().collect::<anyhow::Result<_>>().unwrap();
+        assert_eq!(rows.len(), 3);
+        assert!(rows[1].as_ref().unwrap_err().to_string().contains("line 2"), "{rows:?}");
+        assert_eq!(rows[2].as_ref().unwrap(), &["c", "z"]);
+        let strict: Vec<_> = open().collect();
+        assert_eq!(strict.len(), 2);
+        assert!(strict[1].is_err());
     }
 
     #[test]

@@ -119,6 +119,21 @@ fn phrases_are_in_the_translation_or_said_to_be_missing() {
 }
 
 #[test]
+fn a_line_that_is_no_text_leaves_the_others_what_is_asked_of_them() {
+    let place = place();
+    std::fs::write(place.path("src"), b"the dog sleeps\n\xff\na man reads\na book\n").unwrap();
+    std::fs::write(place.path("prefixes"), b"der Hund\nein\n\xff\nein Ma\n").unwrap();
+    let (code, found, said) = place.nmt("translate model src --prefix-file prefixes");
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!((code, lines.len()), (1, 4), "{said}");
+    assert!(lines[0].starts_with("der Hund") && lines[3].starts_with("ein Ma"), "{found}");
+    assert_eq!(lines[1..3], ["", ""]);
+    for expected in ["line 2 of src", "line 3 of prefixes", "2 of 4 lines could not be"] {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
 fn each_alternative_goes_on_in_another_way() {
     let place = place();
     place.write("prefixes", "der Hund\n\nein\n");

@@ -131,14 +131,12 @@ impl Demands {
             request.phrases.extend(terms.iter().flat_map(|terms| terms.required(&request.text)));
             request
         };
+        let defective = |defect| Incoming { request: Request::default(), defect: Some(defect) };
         let files: Vec<&Path> = prefixes.into_iter().chain(constraints).collect();
         if files.is_empty() {
             let lines = stream_any_lines(input)?;
             return Ok(Box::new(lines.map(move |line| {
-                Ok(match line? {
-                    Ok(line) => with_terms(line.into()).into(),
-                    Err(defect) => Incoming { request: Request::default(), defect: Some(defect) },
-                })
+                Ok(line?.map_or_else(defective, |line| with_terms(line.into()).into()))
             })));
         }
         let input = input.unwrap_or(Path::new(STDIN));
@@ -148,15 +146,18 @@ impl Demands {
         }
         let rows = Together::open(&[&[input], &files[..]].concat())?;
         let (has_prefix, has_phrases) = (prefixes.is_some(), constraints.is_some());
-        Ok(Box::new(rows.map(move |row| {
-            let mut row = row?.into_iter();
+        let request = move |row: Vec<String>| {
+            let mut row = row.into_iter();
             let text = row.next().unwrap_or_default();
             let prefix = if has_prefix { row.next() } else { None }.unwrap_or_default();
             let phrases = if has_phrases { row.next() } else { None }.unwrap_or_default();
             let phrases = phrases.split('\t').filter(|phrase| !phrase.trim().is_empty());
             let phrases = phrases.map(|phrase| vec![phrase.to_owned()]).collect();
-            Ok(with_terms(Request { text, prefix, phrases, ..Request::default() }).into())
-        })))
+            with_terms(Request { text, prefix, phrases, ..Request::default() })
+        };
+        Ok(Box::new(
+            rows.any().map(move |row| Ok(row?.map_or_else(defective, |row| request(row).into()))),
+        ))
     }
 }
 
