@@ -2,9 +2,12 @@
 
 mod calibrate;
 mod direction;
+mod page;
+mod show;
 mod statistical;
 
 use std::{
+    collections::VecDeque,
     io::{self, IsTerminal, Write},
     num::NonZeroUsize,
     path::PathBuf,
@@ -22,6 +25,8 @@ pub(crate) use self::calibrate::calibration_in_words;
 use self::{
     calibrate::CalibrateArgs,
     direction::{Direction, DirectionArgs, rule},
+    page::{Heads, Look, Page, PageArgs, View},
+    show::{Format, Show, scale},
     statistical::StatisticalArgs,
 };
 use crate::{
@@ -32,7 +37,7 @@ use crate::{
     input::{READ_AHEAD, stream_lines, stream_pairs},
     load::{self, Asked, Loaded},
     output::Output,
-    render::{html, svg, terminal},
+    render::html,
     search::Search,
 };
 
@@ -57,8 +62,9 @@ nmt align [OPTIONS] <MODEL> <SRC> [TGT]
 Examples:
   nmt align runs/toy/best test.en test.es
   nmt align runs/toy/best test.en test.es --format pharaoh > test.align
-  nmt align runs/toy/best test.en --format html --out alignment.html
-  nmt align runs/toy/best test.en test.es --line 3 --format svg > sentence-3.svg
+  nmt align runs/toy/best test.en --out alignment.html
+  nmt align runs/toy/best test.en test.es --heads all --compare runs/old/best --out both.html
+  nmt align runs/toy/best test.en test.es --line 3 --out sentence-3.png
   nmt align runs/en-es/best test.en test.es --reverse runs/es-en/best > test.align
   nmt align runs/toy/best dev.en dev.es --calibrate --gold dev.talp
   nmt align --statistical corpus.en corpus.es > corpus.align")]
@@ -119,30 +125,21 @@ pub(crate) struct Align {
     #[command(flatten)]
     statistical: StatisticalArgs,
 
-    /// How to show it [default: terminal on a terminal, pharaoh elsewhere]
+    #[command(flatten)]
+    page: PageArgs,
+
+    /// How to show it [default: as FILE is called, terminal on a terminal, or pharaoh]
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
     format: Option<Format>,
+
+    /// Pixels of a picture in PNG, as a multiple of those of the picture in SVG
+    #[arg(long, value_name = "N", default_value = "2", value_parser = scale)]
+    #[arg(help_heading = "Output")]
+    scale: f32,
 
     /// Write to FILE [default: standard output]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: Option<PathBuf>,
-}
-
-/// How alignments are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// A map of characters, in colour where the terminal has any
-    Terminal,
-    /// A line of `source-target` links for each pair, counted from 0
-    Pharaoh,
-    /// The weights as a table for each pair, with an empty line behind it
-    Tsv,
-    /// A line of JSON for each pair, with weights, links, scores and tokens
-    Jsonl,
-    /// A picture of one pair
-    Svg,
-    /// A page to look at in a browser, with all pairs
-    Html,
 }
 
 /// A pair with its alignment, as JSON has it.
@@ -177,40 +174,82 @@ impl Align {
             return self.run_calibration(session);
         }
         let format = self.usual_format();
+        self.check(format)?;
+        let page = if format == Format::Html { self.page(session)? } else { Page::default() };
         let translator = self.translator(session)?;
         let reverse = self.reverse(session)?;
         let mut aligned = self.align(format, &translator)?;
         if let Some(reverse) = &reverse {
             aligned = reverse.join(aligned, self.direction.method());
         }
+        if format == Format::Html {
+            let shown = page.sentences(aligned, session.console).map(|shown| Ok(shown?.into()));
+            return self.write(html::frame(&page.about()), shown);
+        }
+        let show = Show { format, scale: self.scale, page: &page, console: session.console };
         let shown = aligned.map(|pair| {
             let pair = pair?;
             let record = Record { line: pair.line, src: &pair.src, tgt: &pair.tgt };
-            show(format, pair.line, pair.alignment()?, &record, session)
+            show.show(pair.line, pair.alignment()?, &record)
         });
-        self.write(format, shown)
+        self.write(html::Frame::default(), shown)
     }
 
     /// The format asked for, or what is usual.
     fn usual_format(&self) -> Format {
         let terminal = self.out.is_none() && io::stdout().is_terminal();
-        self.format.unwrap_or(if terminal { Format::Terminal } else { Format::Pharaoh })
+        let usual = if terminal { Format::Terminal } else { Format::Pharaoh };
+        self.format.or_else(|| Format::of(self.out.as_deref()?)).unwrap_or(usual)
+    }
+
+    /// What pages show is asked for with pages only.
+    fn check(&self, format: Format) -> anyhow::Result<()> {
+        for (option, given) in [
+            ("--heads", self.page.heads != Heads::Read),
+            ("--compare", self.page.compare.is_some()),
+            ("--gold", self.calibrate.gold.is_some()),
+        ] {
+            if given && format != Format::Html {
+                let calibrate = if option == "--gold" { "`--calibrate` and for " } else { "" };
+                let what = format!("`{option}` is for {calibrate}pages: add `--format html`");
+                return Err(Misuse(what).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What the page shows beside the alignments.
+    fn page(&self, session: &Session<'_>) -> anyhow::Result<Page> {
+        let view = View {
+            precision: self.search.precision,
+            level: if self.subwords { Level::Subwords } else { Level::Words },
+            linking: self.linking(),
+            all: self.page.heads == Heads::All,
+        };
+        let heads = || Look::open(&self.model, &self.asked(), view, session);
+        let beside = |dir| Look::open(dir, &Asked::default(), view, session);
+        Ok(Page {
+            name: self.model.display().to_string(),
+            heads: view.all.then(heads).transpose()?,
+            beside: self.page.compare.as_deref().map(beside).transpose()?,
+            gold: Page::read_gold(self.calibrate.gold.as_deref(), &self.src)?,
+        })
     }
 
     /// Writes pairs, and what the format has around them.
     fn write(
         &self,
-        format: Format,
-        pairs: impl Iterator<Item = anyhow::Result<String>>,
+        frame: html::Frame,
+        pairs: impl Iterator<Item = anyhow::Result<Vec<u8>>>,
     ) -> anyhow::Result<()> {
         let mut out = Output::open(self.out.as_deref())?;
-        let html::Frame { head, between, tail } = frame(format);
+        let html::Frame { head, between, tail } = frame;
         let mut before = Some(&*head);
         for shown in pairs {
             // Nothing is written before it is clear that there is an alignment to show.
             let shown = shown?;
             out.write_all(before.take().unwrap_or(between).as_bytes())?;
-            out.write_all(shown.as_bytes())?;
+            out.write_all(&shown)?;
         }
         out.write_all(before.unwrap_or("").as_bytes())?;
         out.write_all(tail.as_bytes())?;
@@ -285,7 +324,7 @@ impl Align {
             let chosen = lines.next().with_context(|| no_line(line, &src, line.get() - 1))?;
             return Ok(Box::new(std::iter::once(chosen)));
         }
-        if format != Format::Svg {
+        if !matches!(format, Format::Svg | Format::Png) {
             return Ok(lines);
         }
         let (Some(only), None) = (lines.next(), lines.next()) else {
@@ -309,31 +348,31 @@ impl Aligned {
     }
 }
 
-/// What a format has around its pairs.
-fn frame(format: Format) -> html::Frame {
-    match format {
-        Format::Html => html::frame("Alignment"),
-        _ => html::Frame::default(),
-    }
-}
-
-/// One pair in a format; `record` is what JSON has of it.
-fn show(
-    format: Format,
-    line: usize,
-    alignment: &Alignment,
-    record: &impl Serialize,
-    session: &Session<'_>,
-) -> anyhow::Result<String> {
-    let title = format!("Line {line}");
-    Ok(match format {
-        Format::Terminal => terminal::draw(&title, &alignment.into(), &session.console.style()),
-        Format::Pharaoh => format!("{alignment}\n"),
-        Format::Tsv => alignment.to_tsv() + "\n",
-        Format::Jsonl => serde_json::to_string(record)? + "\n",
-        Format::Svg => svg::draw(&title, &alignment.into()),
-        Format::Html => html::sentence(&alignment.into()),
-    })
+/// Does `work` on items as they come, some at a time. An error comes after what was done before it,
+/// and is the last.
+fn some_at_a_time<'a, T: 'a, R: 'a>(
+    items: Stream<'a, T>,
+    mut work: impl FnMut(Vec<T>) -> anyhow::Result<Vec<R>> + 'a,
+) -> Stream<'a, R> {
+    let mut items = items.fuse();
+    let (mut ready, mut error, mut ended) = (VecDeque::new(), None, false);
+    Box::new(std::iter::from_fn(move || {
+        if ready.is_empty() && !ended {
+            let mut some = Vec::new();
+            while some.len() < READ_AHEAD.get() && !ended {
+                match items.next() {
+                    Some(Ok(item)) => some.push(item),
+                    Some(Err(found)) => (error, ended) = (Some(found), true),
+                    None => ended = true,
+                }
+            }
+            match work(some) {
+                Ok(done) => ready.extend(done),
+                Err(found) => (error, ended) = (Some(found), true),
+            }
+        }
+        ready.pop_front().map(Ok).or_else(|| error.take().map(Err))
+    }))
 }
 
 /// Reads a weight between nothing and everything.
@@ -345,6 +384,25 @@ fn weight(text: &str) -> Result<f32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_come_in_order_and_an_error_is_the_last() {
+        let items = |end: usize| -> Stream<'_, usize> {
+            let fail = move |n| if n < end { Ok(n) } else { Err(anyhow::anyhow!("item {n}")) };
+            Box::new((0..3000).map(fail))
+        };
+        let double = |some: Vec<usize>| Ok(some.into_iter().map(|n| 2 * n).collect());
+        let all: anyhow::Result<Vec<_>> = some_at_a_time(items(3000), double).collect();
+        assert_eq!(all.unwrap(), (0..3000).map(|n| 2 * n).collect::<Vec<_>>());
+        let mut some = some_at_a_time(items(1500), double);
+        assert_eq!(some.by_ref().take(1500).filter(Result::is_ok).count(), 1500);
+        assert_eq!(some.next().unwrap().unwrap_err().to_string(), "item 1500");
+        assert!(some.next().is_none());
+        let mut failing = some_at_a_time(items(3000), |_| -> anyhow::Result<Vec<usize>> {
+            anyhow::bail!("no work")
+        });
+        assert!(failing.next().unwrap().is_err() && failing.next().is_none());
+    }
 
     #[test]
     fn a_weight_lies_between_nothing_and_everything() {

@@ -18,7 +18,11 @@ use crate::{
     cli::Session,
     console::{Console, Hint, grouped},
     progress::Progress,
-    render::{Matrix, html, terminal},
+    render::{
+        Matrix,
+        html::{self, About, Model, Sentence},
+        terminal,
+    },
     train::stop_on_signals,
 };
 use corpus::Split;
@@ -145,8 +149,12 @@ impl Quickstart {
         let mut out = io::stdout().lock();
         writeln!(out)?;
         out.write_all(map.as_bytes())?;
-        let matrices: Vec<Matrix<'_>> = alignments.into_iter().map(Matrix::from).collect();
-        let page = html::draw("Alignment", &matrices);
+        let sentences: Vec<Sentence<'_>> = (1..)
+            .zip(&alignments)
+            .map(|(line, one)| Sentence { line, alignments: vec![vec![one]], ..Default::default() })
+            .collect();
+        let models = vec![Model { name: "English–Spanish".into(), ..Model::default() }];
+        let page = html::draw(&About { title: "Alignment".into(), models }, &sentences);
         let path = self.out.join("alignment.html");
         text::output::write_whole(&path, page.as_bytes())?;
         writeln!(out, "\nThe same for all of them, to look at in a browser: {}", path.display())?;

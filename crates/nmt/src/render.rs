@@ -1,11 +1,13 @@
-//! What is drawn: an alignment in a terminal, as an SVG picture, as an HTML page; scores as an SVG
+//! What is drawn: an alignment in a terminal, as a picture, as an HTML page; scores as an SVG
 //! picture.
 //!
-//! The renderers read no environment and write nothing: data and a style in, text out.
+//! The renderers read no environment and write nothing: data and a style in, text out. Only pictures
+//! in pixels look for fonts.
 
 pub(crate) mod chart;
 pub(crate) mod html;
 mod markup;
+pub(crate) mod png;
 pub(crate) mod svg;
 pub(crate) mod terminal;
 

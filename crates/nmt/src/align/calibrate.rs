@@ -42,9 +42,11 @@ pub(super) struct CalibrateArgs {
     ])]
     pub(super) calibrate: bool,
 
-    /// Links that people made, one line for each pair, to calibrate with
-    #[arg(long, value_name = "FILE", requires = "calibrate")]
-    gold: Option<PathBuf>,
+    /// Links that people made, one line for each pair, to calibrate with or to show in a page
+    ///
+    /// A page shows them beside those of the model, with the alignment error rate of each sentence.
+    #[arg(long, value_name = "FILE")]
+    pub(super) gold: Option<PathBuf>,
 }
 
 impl Align {

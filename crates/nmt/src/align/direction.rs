@@ -1,10 +1,7 @@
 //! Links of both directions: a model that translates the other way aligns the same pairs, and two
 //! sets of links become one.
 
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use model::{Ready, SearchPrecision};
@@ -13,10 +10,9 @@ use translate::{
     alignment::{Link, Linking, Symmetrization, best_matching, symmetrize},
 };
 
-use super::{Aligned, Stream};
+use super::{Aligned, Stream, some_at_a_time};
 use crate::{
     cli::Session,
-    input::READ_AHEAD,
     load::{self, Asked},
 };
 
@@ -111,25 +107,7 @@ impl Direction {
         sentences: Stream<'a, Aligned>,
         method: Option<Symmetrization>,
     ) -> Stream<'a, Aligned> {
-        let mut sentences = sentences.fuse();
-        let (mut ready, mut error, mut ended) = (VecDeque::new(), None, false);
-        Box::new(std::iter::from_fn(move || {
-            if ready.is_empty() && !ended {
-                let mut some = Vec::new();
-                while some.len() < READ_AHEAD.get() && !ended {
-                    match sentences.next() {
-                        Some(Ok(sentence)) => some.push(sentence),
-                        Some(Err(found)) => (error, ended) = (Some(found), true),
-                        None => ended = true,
-                    }
-                }
-                match self.joined(some, method) {
-                    Ok(joined) => ready.extend(joined),
-                    Err(found) => (error, ended) = (Some(found), true),
-                }
-            }
-            ready.pop_front().map(Ok).or_else(|| error.take().map(Err))
-        }))
+        some_at_a_time(sentences, move |some| self.joined(some, method))
     }
 
     /// [`Self::join`] for some sentences.

@@ -10,14 +10,18 @@ use serde::Serialize;
 use translate::{
     Aligner, Alignment,
     aligner::{Bitext, Config, Method},
-    alignment::{Link, best_matching},
+    alignment::{Link, best_matching, write_links},
 };
 
-use super::{Align, Format};
+use super::{
+    Align, Page,
+    show::{Format, Show},
+};
 use crate::{
     cli::Session,
     console::{Misuse, Verbosity, grouped},
     input::stream_pairs,
+    render::html::{self, Frame},
 };
 
 /// How to align without a model.
@@ -70,22 +74,28 @@ impl Align {
         let start = Instant::now();
         let (src, tgt) = self.two_files()?;
         let format = self.usual_format();
+        self.check(format)?;
+        let name = "statistical aligner".to_owned();
+        let gold = Page::read_gold(self.calibrate.gold.as_deref(), src)?;
+        let page = Page { name, gold, ..Page::default() };
         let pairs = stream_pairs(src, tgt)?.collect::<anyhow::Result<Vec<_>>>()?;
         let chosen = self.chosen(format, Box::new((0..pairs.len()).map(Ok)))?;
         let aligner = self.statistical.train(&pairs, session)?;
         let links = self.links_of(&aligner);
+        let show = Show { format, scale: self.scale, page: &page, console: session.console };
         let shown = chosen.map(|idx| {
             let idx: usize = idx?;
             if format == Format::Pharaoh {
-                let links = Alignment { links: links[idx].clone(), ..Alignment::default() };
-                return Ok(format!("{links}\n"));
+                return Ok((write_links(&links[idx]) + "\n").into_bytes());
             }
             let alignment = alignment(&aligner, idx, &pairs[idx], &links[idx]);
+            let line = idx + 1;
             let (src, tgt) = &pairs[idx];
-            let record = Record { line: idx + 1, src, tgt, alignment: &alignment };
-            super::show(format, idx + 1, &alignment, &record, session)
+            let record = Record { line, src, tgt, alignment: &alignment };
+            show.show(line, &alignment, &record)
         });
-        self.write(format, shown)?;
+        let html = format == Format::Html;
+        self.write(if html { html::frame(&page.about()) } else { Frame::default() }, shown)?;
         let [src_words, tgt_words] = aligner.bitext().words().map(grouped);
         let lines = grouped(pairs.len());
         let seconds = start.elapsed().as_secs_f64();

@@ -28,12 +28,24 @@ const FAINTEST: f32 = 0.01;
 /// Plain properties, no variables: image viewers outside browsers know few of them.
 const STYLE: &str = "\
 .ground{fill:#fff}text{fill:#1f2430}.title{font-weight:600;font-size:15px}\
-.grid{stroke:#e3e6ec;fill:none}.w{fill:#2f6fdf}.l{fill:none;stroke:#c2410c;stroke-width:2}\
+.grid{stroke:#e3e6ec;fill:none}.w{fill:#2f6fdf}.l{fill:none;stroke:#c2410c;stroke-width:2}";
+/// What changes for readers who prefer a dark ground.
+const DARK: &str = "\
 @media(prefers-color-scheme:dark){.ground{fill:#14171e}text{fill:#e6e8ee}\
 .grid{stroke:#2a2f3a}.w{fill:#6aa3ff}.l{stroke:#ffb86b}}";
 
+/// The colours of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Colors {
+    /// On a light or a dark ground, as the reader prefers.
+    Reader,
+    /// On a light ground.
+    Light,
+}
+
 /// Draws `matrix` as a complete SVG document.
-pub(crate) fn draw(title: &str, matrix: &Matrix<'_>) -> String {
+pub(crate) fn draw(title: &str, matrix: &Matrix<'_>, colors: Colors) -> String {
+    let dark = if colors == Colors::Reader { DARK } else { "" };
     let place = Place::new(title, matrix);
     let mut out = String::new();
     let title = escape(title);
@@ -43,7 +55,7 @@ pub(crate) fn draw(title: &str, matrix: &Matrix<'_>) -> String {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" \
              viewBox=\"0 0 {0} {1}\" role=\"img\" aria-labelledby=\"title\">\n\
              <title id=\"title\">{title}</title>\n\
-             <style>svg{{font-family:{FONTS};font-size:14px}}{STYLE}</style>\n\
+             <style>svg{{font-family:{FONTS};font-size:14px}}{STYLE}{dark}</style>\n\
              <rect class=\"ground\" width=\"{0}\" height=\"{1}\"/>\n\
              <text class=\"title\" x=\"{MARGIN}\" y=\"{2}\">{title}</text>\n",
             place.width,
@@ -208,7 +220,11 @@ mod tests {
         let (src, tgt) = (split("the dog"), split("der Hund"));
         let weights = [vec![0.9, 0.1], vec![0.005, 0.6]];
         let links = [(0, 0), (1, 1)];
-        let text = draw("x", &Matrix { src: &src, tgt: &tgt, weights: &weights, links: &links });
+        let text = draw(
+            "x",
+            &Matrix { src: &src, tgt: &tgt, weights: &weights, links: &links },
+            Colors::Reader,
+        );
         assert_eq!(text.matches("class=\"w\"").count(), 3);
         assert_eq!(text.matches("class=\"l\"").count(), 2);
         assert!(text.contains("<title>the → der  0.90</title>"));
@@ -220,16 +236,24 @@ mod tests {
         let tgt = split("]]> --> \u{1b}[0m \u{ffff}");
         let weights = vec![vec![0.25; src.len()]; tgt.len()];
         let matrix = Matrix { src: &src, tgt: &tgt, weights: &weights, links: &[(0, 0)] };
-        let text = draw("<title> & \"title\"", &matrix);
+        let text = draw("<title> & \"title\"", &matrix, Colors::Reader);
         let names = elements(&text).unwrap();
         assert!(!names.contains(&"script".to_owned()), "{names:?}");
         assert!(!text.contains(['\u{1b}', '\u{ffff}']));
     }
 
     #[test]
+    fn only_a_picture_that_follows_its_reader_has_two_sets_of_colours() {
+        let matrix = Matrix { src: &[], tgt: &[], weights: &[], links: &[] };
+        assert!(draw("", &matrix, Colors::Reader).contains("@media(prefers-color-scheme:dark)"));
+        assert!(!draw("", &matrix, Colors::Light).contains("@media"));
+    }
+
+    #[test]
     fn a_word_read_from_the_right_says_so() {
         let (src, tgt) = (split("שלום"), split("مرحبا peace"));
-        let text = draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] });
+        let text =
+            draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] }, Colors::Reader);
         assert!(
             text.contains(
                 "text-anchor=\"end\" direction=\"rtl\" unicode-bidi=\"isolate\" transform"
@@ -247,7 +271,8 @@ mod tests {
     fn a_very_long_word_is_cut_and_kept_as_a_tip() {
         let word = "x".repeat(50);
         let (src, tgt) = (vec![word.clone()], split("x"));
-        let text = draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] });
+        let text =
+            draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] }, Colors::Reader);
         assert!(text.contains(&format!(">{}…<title>{word}</title>", "x".repeat(31))));
     }
 
@@ -261,7 +286,7 @@ mod tests {
         ) {
             let weights = vec![vec![0.2; src.len()]; tgt.len()];
             let matrix = Matrix { src: &src, tgt: &tgt, weights: &weights, links: &links };
-            prop_assert!(elements(&draw(&title, &matrix)).is_ok());
+            prop_assert!(elements(&draw(&title, &matrix, Colors::Reader)).is_ok());
         }
     }
 }

@@ -10,9 +10,9 @@ use model::{Attended, EncoderDecoder};
 use super::Translator;
 use crate::{
     Result,
-    alignment::{Alignment, Gold, Level, LinkCounts, Linking, Reading},
+    alignment::{Alignment, Gold, LinkCounts, Reading},
     score,
-    translation::{Tokenized, shifted},
+    translation::{AlignmentView, Tokenized, shifted},
 };
 
 /// A place to read alignments from, and how good they are there.
@@ -34,9 +34,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// All places: of each layer the mean and every head, and the mean of all, each at the step
-    /// that writes a word and at the step that reads it.
-    fn places(self) -> Vec<Reading> {
+    /// All that one can look at: of each layer the mean and every head, and the mean of all.
+    pub fn attended(self) -> Vec<Attended> {
         let layer = |layer, head| Attended::Layer { layer: Some(layer), head };
         let mut places = Vec::new();
         for l in 0..self.layers {
@@ -50,8 +49,28 @@ impl Grid {
             Self { layers: 1, .. } => {}
             Self { .. } => places.push(Attended::Mean),
         }
+        places
+    }
+
+    /// All places, each at the step that writes a word and at the step that reads it.
+    fn places(self) -> Vec<Reading> {
         let both = |attended| [0, 1].map(|shift| Reading { attended, shift });
-        places.into_iter().flat_map(both).collect()
+        self.attended().into_iter().flat_map(both).collect()
+    }
+
+    /// Which of [`Self::attended`] a choice stands for that leaves the layer open.
+    pub fn find(self, chosen: Attended) -> Attended {
+        match chosen {
+            _ if (self.layers, self.heads) == (1, 1) => Attended::default(),
+            Attended::Layer { layer, head } => {
+                let layer = Some(layer.unwrap_or(self.layers.saturating_sub(2)));
+                Attended::Layer { layer, head: head.filter(|_| self.heads > 1) }
+            }
+            Attended::Mean | Attended::Each if self.layers == 1 => {
+                Attended::Layer { layer: Some(0), head: None }
+            }
+            Attended::Mean | Attended::Each => Attended::Mean,
+        }
     }
 
     /// The heads whose mean a place is, counted over all layers.
@@ -101,23 +120,14 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         let preparer = self.preparer();
         let tokenized: Result<Vec<_>> =
             pairs.iter().zip(1..).map(|(pair, line)| preparer.pair(pair, line)).collect();
-        let tokenized = tokenized?;
-        let lens =
-            tokenized.iter().map(|(src, tgt)| src.encoding.ids.len().max(tgt.encoding.ids.len()));
-        let counted = self.each_batch(lens, |batch| {
-            let ids = |of: fn(&(Tokenized, Tokenized)) -> &Tokenized| -> Vec<Vec<u32>> {
-                batch.iter().map(|&idx| of(&tokenized[idx]).encoding.ids.clone()).collect()
+        let view = AlignmentView::default();
+        let counted = self.each_scored(&tokenized?, |idx, pair, weights| {
+            let gold = links.get(idx).cloned().unwrap_or_default();
+            let of_place = |reading: &Reading| {
+                let links = alignment_at(*reading, grid, view, pair, weights)?.links;
+                Ok(LinkCounts::new(&links, &gold))
             };
-            let scored = score(&self.model, &ids(|pair| &pair.0), &ids(|pair| &pair.1))?;
-            let count = |(&idx, scored): (&usize, crate::Scored)| {
-                let gold = links.get(idx).cloned().unwrap_or_default();
-                let of_place = |reading: &Reading| {
-                    links_at(*reading, grid, &tokenized[idx], &scored.weights)
-                        .map(|links| LinkCounts::new(&links, &gold))
-                };
-                places.iter().map(of_place).collect::<Result<Vec<_>>>()
-            };
-            batch.iter().zip(scored).map(count).collect()
+            places.iter().map(of_place).collect::<Result<Vec<_>>>()
         })?;
         let mut candidates: Vec<Candidate> = places
             .iter()
@@ -130,22 +140,62 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         candidates.sort_by(|one, other| aer(one).total_cmp(&aer(other)));
         Ok(candidates)
     }
+
+    /// Reads the alignments of given pairs at several places at once: for each pair, one at each
+    /// place. The model must tell of [`Attended::Each`] of its attentions, which `grid` counts;
+    /// a pair without a token has empty alignments.
+    ///
+    /// # Errors
+    /// As [`align`](Self::align).
+    pub fn align_at(
+        &self,
+        pairs: &[(String, String)],
+        grid: Grid,
+        places: &[Reading],
+    ) -> Result<Vec<Vec<Alignment>>> {
+        let preparer = self.preparer();
+        let tokenized: Result<Vec<_>> =
+            pairs.iter().zip(1..).map(|(pair, line)| preparer.pair(pair, line)).collect();
+        self.each_scored(&tokenized?, |_, pair, weights| {
+            let at = |reading: &Reading| alignment_at(*reading, grid, self.view, pair, weights);
+            places.iter().map(at).collect::<Result<Vec<_>>>()
+        })
+    }
+
+    /// Does `work` on each pair, of which it gets the index and what the model attended to.
+    fn each_scored<R: Send + Sync>(
+        &self,
+        pairs: &[(Tokenized, Tokenized)],
+        work: impl Fn(usize, &(Tokenized, Tokenized), &[Vec<f32>]) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let len = |(src, tgt): &(Tokenized, Tokenized)| {
+            src.encoding.ids.len().max(tgt.encoding.ids.len())
+        };
+        self.each_batch(pairs.iter().map(len), |batch| {
+            let ids = |of: fn(&(Tokenized, Tokenized)) -> &Tokenized| -> Vec<Vec<u32>> {
+                batch.iter().map(|&idx| of(&pairs[idx]).encoding.ids.clone()).collect()
+            };
+            let scored = score(&self.model, &ids(|pair| &pair.0), &ids(|pair| &pair.1))?;
+            let found = batch.iter().zip(scored);
+            found.map(|(&idx, scored)| work(idx, &pairs[idx], &scored.weights)).collect()
+        })
+    }
 }
 
-/// The links of a pair that are read at a place.
-fn links_at(
+/// The alignment of a pair that is read at a place.
+fn alignment_at(
     reading: Reading,
     grid: Grid,
+    view: AlignmentView,
     (src, tgt): &(Tokenized, Tokenized),
     each: &[Vec<f32>],
-) -> Result<Vec<(usize, usize)>> {
+) -> Result<Alignment> {
     if each.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Alignment::default());
     }
     let weights = grid.weights(reading.attended, each);
     let weights = shifted(&weights, tgt.encoding.ids.len(), reading.shift);
-    let (src, tgt) = (src.side(Level::Words), tgt.side(Level::Words));
-    Ok(Alignment::new(&weights, src, tgt, Linking::Best)?.links)
+    Alignment::new(&weights, src.side(view.level), tgt.side(view.level), view.linking)
 }
 
 #[cfg(test)]
@@ -160,6 +210,25 @@ mod tests {
         assert_eq!(one.iter().map(|place| place.shift).collect::<Vec<_>>(), [0, 1]);
         assert!(one.iter().all(|place| place.attended == Attended::default()));
         assert_eq!(Grid { layers: 1, heads: 2 }.places().len(), 2 * 3);
+    }
+
+    #[test]
+    fn a_choice_that_leaves_the_layer_open_is_one_of_the_places() {
+        let layer = |layer, head| Attended::Layer { layer, head };
+        let grid = |layers, heads| Grid { layers, heads };
+        for (of, chosen, expected) in [
+            (grid(4, 2), Attended::default(), layer(Some(2), None)),
+            (grid(4, 2), layer(None, Some(1)), layer(Some(2), Some(1))),
+            (grid(4, 2), layer(Some(0), Some(1)), layer(Some(0), Some(1))),
+            (grid(4, 2), Attended::Mean, Attended::Mean),
+            (grid(3, 1), layer(Some(1), Some(0)), layer(Some(1), None)),
+            (grid(1, 2), Attended::default(), layer(Some(0), None)),
+            (grid(1, 2), Attended::Mean, layer(Some(0), None)),
+            (grid(1, 1), Attended::Mean, Attended::default()),
+        ] {
+            assert_eq!(of.find(chosen), expected, "{chosen:?}");
+            assert!(of.attended().contains(&expected));
+        }
     }
 
     #[test]
