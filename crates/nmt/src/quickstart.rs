@@ -23,7 +23,7 @@ use crate::{
         html::{self, About, Model, Sentence},
         terminal,
     },
-    train::stop_on_signals,
+    train::{follow, stop_on_signals},
 };
 use corpus::Split;
 
@@ -127,7 +127,7 @@ impl Quickstart {
             stop: &stop,
         };
         let mut progress = Progress::new(session.console);
-        let summary = train(&job, &mut |event| progress.event(event))?;
+        let summary = train(&job, &mut |event| follow(&mut progress, run, event))?;
         drop(progress); // takes the bar away before anything else is said
         if !summary.stop.is_final() {
             bail!("stopped on request; {} holds what was trained so far", run.display());
@@ -154,7 +154,10 @@ impl Quickstart {
             .map(|(line, one)| Sentence { line, alignments: vec![vec![one]], ..Default::default() })
             .collect();
         let models = vec![Model { name: "English–Spanish".into(), ..Model::default() }];
-        let page = html::draw(&About { title: "Alignment".into(), models }, &sentences);
+        let page = html::draw(
+            &About { title: "Alignment".into(), models, frames: Vec::new() },
+            &sentences,
+        );
         let path = self.out.join("alignment.html");
         text::output::write_whole(&path, page.as_bytes())?;
         writeln!(out, "\nThe same for all of them, to look at in a browser: {}", path.display())?;

@@ -1,5 +1,7 @@
 //! `nmt train`: run an experiment, or resume it.
 
+mod watched;
+
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
@@ -10,7 +12,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
 };
-use train::{Error, Experiment, Job, Start, Summary, train};
+use train::{Error, Event, Experiment, Job, Start, Summary, train};
 
 use crate::{
     cli::Session,
@@ -22,8 +24,8 @@ use crate::{
 ///
 /// Runs the experiment that a TOML file describes, and writes all that it finds into the
 /// directory of the run: `best` and `last` are models to translate with, `train.log`,
-/// `metrics.csv` and `samples.txt` say how it went, and `config.toml` is the experiment with
-/// every default written out.
+/// `metrics.csv` and `samples.txt` say how it went, `alignments.html` plays how attention came to
+/// align, and `config.toml` is the experiment with every default written out.
 ///
 /// Ctrl-C or SIGTERM saves and stops; a second Ctrl-C stops at once. With `--resume` the run
 /// goes on as if it had never been stopped: the result is the same to the bit.
@@ -84,7 +86,7 @@ impl Train {
         let device = &session.device;
         let job = Job { experiment: &experiment, dir: &dir, start, device, stop: &stop };
         let mut progress = Progress::new(session.console);
-        let summary = train(&job, &mut |event| progress.event(event));
+        let summary = train(&job, &mut |event| follow(&mut progress, &dir, event));
         drop(progress); // takes the bar away before anything else is said
         let summary = match summary {
             Err(error @ Error::Occupied { .. }) => Err(error)
@@ -113,6 +115,17 @@ impl Train {
                     .with_context(|| format!("{} holds no run to resume", dir.display()))
             }
         }
+    }
+}
+
+/// Says what happened in the run `dir`, and keeps its page up to date.
+pub(crate) fn follow(progress: &mut Progress<'_>, dir: &Path, event: &Event) {
+    progress.event(event);
+    if let Event::Validated(_) = event
+        && let Err(error) = watched::write(dir)
+    {
+        // Nothing is lost: the record is there, and the page is written anew at each validation.
+        progress.event(&Event::Warning(format!("no {}: {error:#}", watched::PAGE)));
     }
 }
 

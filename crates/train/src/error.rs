@@ -132,6 +132,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// A line of what was recorded of alignments is something else.
+    #[error("{path}, line {line}: {reason}")]
+    Watched {
+        /// The record.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The loss does not depend on a parameter.
     #[error("parameter {name} receives no gradient")]
     NoGradient {

@@ -8,6 +8,7 @@ use std::{
 
 pub use crate::data::Linked;
 use crate::memory::Memory;
+use crate::watch::Watched;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,6 +177,8 @@ pub struct Validated {
     pub best_dir: PathBuf,
     /// Some sentences with their translations.
     pub samples: Vec<Sample>,
+    /// What the model attended to in the sentences that are watched.
+    pub watched: Vec<Watched>,
     /// Time spent in this run, interruptions excluded.
     pub elapsed: Duration,
 }
@@ -336,6 +339,7 @@ mod tests {
             since_best: 0,
             best_dir: best_dir(Path::new("runs/luong")),
             samples: Vec::new(),
+            watched: Vec::new(),
             elapsed: Duration::ZERO,
         };
         assert_eq!(

@@ -8,6 +8,7 @@
 //! | `checkpoints/step-00001000/` | a model directory and what a resumed run needs |
 //! | `last`, `best` | links to two of them |
 //! | `averaged/` | a model directory with the mean of the last ones, when the run has ended |
+//! | `alignments.jsonl` | what the model attended to in a few sentences: [`watch`] |
 //! | `train.log`, `metrics.csv`, `samples.txt`, `tensorboard/` | the record of the run |
 
 mod card;
@@ -31,6 +32,7 @@ mod state;
 mod step;
 mod tensorboard;
 mod validate;
+pub mod watch;
 
 pub use config::Experiment;
 pub use derived::{average, quantize};

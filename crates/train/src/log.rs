@@ -15,6 +15,7 @@ use crate::{
     Error, Result,
     event::{COLUMNS, Event, Report, Sample, Validated},
     tensorboard,
+    watch::{self, Watched},
 };
 
 /// Length of each file of the record, in bytes, by name.
@@ -35,6 +36,7 @@ pub(crate) struct Logs {
     lines: LogFile,
     metrics: LogFile,
     samples: LogFile,
+    alignments: LogFile,
     scalars: LogFile,
 }
 
@@ -51,6 +53,7 @@ impl Logs {
             lines: open(LINES, format!("{COLUMNS}\n").as_bytes())?,
             metrics: open(METRICS, METRICS_HEAD.as_bytes())?,
             samples: open(SAMPLES, b"")?,
+            alignments: open(watch::FILE, b"")?,
             scalars: open(SCALARS, &tensorboard::head(now()))?,
         })
     }
@@ -70,6 +73,7 @@ impl Logs {
             (LINES, &self.lines),
             (METRICS, &self.metrics),
             (SAMPLES, &self.samples),
+            (watch::FILE, &self.alignments),
             (SCALARS, &self.scalars),
         ];
         files.into_iter().map(|(name, file)| Ok((name.to_string(), file.sync()?))).collect()
@@ -99,7 +103,7 @@ impl Logs {
 
     fn validated(&mut self, validated: &Validated) -> Result<()> {
         self.lines.append(format!("{validated}\n").as_bytes())?;
-        let Validated { step, epoch, loss, scores, elapsed, samples, .. } = validated;
+        let Validated { step, epoch, loss, scores, elapsed, samples, watched, .. } = validated;
         let (ppl, seconds) = (loss.exp(), elapsed.as_secs_f64());
         let mut values = vec![("valid/loss", *loss), ("valid/perplexity", ppl)];
         let mut columns = ",".to_string();
@@ -121,7 +125,9 @@ impl Logs {
             }
             text.push('\n');
         }
-        self.samples.append(text.as_bytes())
+        self.samples.append(text.as_bytes())?;
+        let watched: String = watched.iter().map(Watched::to_line).collect();
+        self.alignments.append(watched.as_bytes())
     }
 }
 
@@ -197,6 +203,8 @@ mod tests {
             chrf_signature: "c".into(),
         });
         let sample = Sample { src: "a".into(), reference: "b".into(), translation: "c".into() };
+        let (src, tgt) = (vec!["a".into()], vec!["b".into()]);
+        let watched = Watched { step, line: 1, src, tgt, views: Vec::new() };
         Event::Validated(Validated {
             step,
             epoch: 1,
@@ -206,6 +214,7 @@ mod tests {
             since_best: 0,
             best_dir: "best".into(),
             samples: vec![sample],
+            watched: vec![watched],
             elapsed: Duration::from_millis(2500),
         })
     }
@@ -231,6 +240,8 @@ mod tests {
         assert_eq!(rows[3][7..9], ["", ""]);
         let samples = String::from_utf8(read(dir.path(), SAMPLES)).unwrap();
         assert!(samples.starts_with("step 10  source       a\nstep 10  reference    b\n"));
+        let watched = watch::read(dir.path()).unwrap();
+        assert_eq!(watched.iter().map(|watched| watched.step).collect::<Vec<_>>(), [10, 20]);
     }
 
     #[test]
@@ -249,7 +260,7 @@ mod tests {
         let mut logs = Logs::open(resumed.path(), &lengths).unwrap();
         logs.record(&report(20)).unwrap();
         logs.record(&report(30)).unwrap();
-        for name in [LINES, METRICS, SAMPLES] {
+        for name in [LINES, METRICS, SAMPLES, watch::FILE] {
             assert_eq!(read(whole.path(), name), read(resumed.path(), name), "{name}");
         }
         // Events carry the time of day, but have the same size.

@@ -25,7 +25,7 @@ use crate::{
     schedule::Progress,
     state::State,
     step::Learner,
-    validate,
+    validate, watch,
 };
 
 /// What to do, where and how.
@@ -222,6 +222,10 @@ impl Run<'_> {
                 validate::translations(model, &self.data.tokenizers, search, &pairs[..lines])?;
             (scores, samples) = (Some(found.0), found.1);
         }
+        let watched = watch::choose(training.watch, pairs, &self.data.valid);
+        let reading = job.experiment.reading().map(|calibration| calibration.reading);
+        let (tokenizers, step) = (&self.data.tokenizers, self.state.step);
+        let watched = watch::watch(model, tokenizers, &watched, reading.unwrap_or_default(), step)?;
         let metric = training.metric();
         let value = match (metric, &scores) {
             (Metric::Bleu, Some(scores)) => scores.bleu,
@@ -239,6 +243,7 @@ impl Run<'_> {
             since_best: self.state.since_best,
             best_dir: best_dir(job.dir),
             samples,
+            watched,
             elapsed: self.elapsed(),
         };
         // A checkpoint holds how long the record was, so that the record comes first; who looks

@@ -136,7 +136,7 @@ impl Page {
         let alone = || html::Model { name: self.name.clone(), ..html::Model::default() };
         let first = self.heads.as_ref().map_or_else(alone, Look::model);
         let models = std::iter::once(first).chain(self.beside.as_ref().map(Look::model));
-        About { title: "Alignment".into(), models: models.collect() }
+        About { title: "Alignment".into(), models: models.collect(), ..About::default() }
     }
 
     /// Gold links of the lines of `src`.
@@ -196,7 +196,7 @@ impl Page {
                 alignments: std::iter::once(first).chain(second).collect(),
                 score: score(&pair.tgt),
                 gold: self.gold_of(pair.line)?,
-                notes: Vec::new(),
+                ..Sentence::default()
             }));
         }
         Ok((shown, strange))

@@ -16,7 +16,11 @@ use super::Matrix;
 
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPTS: [&str; 2] = [include_str!("page/page.js"), include_str!("page/sentence.js")];
+const SCRIPTS: [&str; 3] = [
+    include_str!("page/page.js"),
+    include_str!("page/player.js"),
+    include_str!("page/sentence.js"),
+];
 /// Where in [`PAGE`] its parts belong, in this order.
 const PARTS: [&str; 5] = ["{{title}}", "{{style}}", "{{about}}", "{{data}}", "{{script}}"];
 
@@ -27,6 +31,8 @@ pub(crate) struct About {
     pub(crate) title: String,
     /// The models whose alignments it shows, beside each other: one or two.
     pub(crate) models: Vec<Model>,
+    /// What each frame is called, on a page that plays how an alignment came to be.
+    pub(crate) frames: Vec<String>,
 }
 
 /// A model, and what of its attention the page shows.
@@ -64,6 +70,8 @@ pub(crate) struct Sentence<'a> {
     pub(crate) gold: Option<&'a Gold>,
     /// What is remarkable.
     pub(crate) notes: Vec<Note>,
+    /// What the first model attended to earlier, as in `alignments`: in each frame of the page.
+    pub(crate) frames: Vec<Vec<Alignment>>,
 }
 
 /// A remark on words of a sentence.
@@ -102,6 +110,9 @@ struct Row<'a> {
     differ: Option<f64>,
     #[serde(skip_serializing_if = "<[Note]>::is_empty")]
     notes: &'a [Note],
+    /// Packed alignments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    frames: Vec<Vec<String>>,
 }
 
 /// Draws one page with all `sentences`.
@@ -126,7 +137,10 @@ pub(crate) struct Frame {
 pub(crate) fn frame(about: &About) -> Frame {
     let [top, before_style, before_about, before_data, before_script, bottom] = pieces();
     let title = escape(&about.title);
-    let told = json(&serde_json::json!({ "alphabet": pack::ALPHABET, "models": about.models }));
+    let About { models, frames, .. } = about;
+    let told =
+        serde_json::json!({ "alphabet": pack::ALPHABET, "models": models, "frames": frames });
+    let told = json(&told);
     Frame {
         head: [top, &title, before_style, STYLE, before_about, &told, before_data].concat(),
         between: ",\n",
@@ -168,6 +182,11 @@ pub(crate) fn sentence(sentence: &Sentence<'_>) -> String {
         counts: counts.map(|c| [c.found, c.sure, c.found_sure, c.found_possible]),
         differ: main(1).map(|other| rounded(difference(&alignment.links, &other.links))),
         notes: &sentence.notes,
+        frames: sentence
+            .frames
+            .iter()
+            .map(|views| views.iter().map(pack::pack).collect())
+            .collect(),
     })
 }
 

@@ -91,6 +91,10 @@ pub struct Training {
     /// and there is no BLEU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub translate_lines: Option<usize>,
+    /// How many sentences of the development set are watched: at each validation the attention to
+    /// them is recorded, given the reference. They are evenly spaced among those of at most 40
+    /// tokens. 0 turns it off.
+    pub watch: usize,
     /// How many checkpoints to keep: the last ones, and besides them the best.
     pub keep: NonZeroUsize,
     /// How many of the last checkpoints are averaged at the end; 0 or 1 turns it off.
@@ -140,6 +144,7 @@ impl Default for Training {
             report_every: NonZeroU64::new(100).expect("not zero"),
             validate_every: Every::Epochs(NonZeroU64::MIN),
             translate_lines: None,
+            watch: 4,
             keep: size(5),
             average: 5,
             threads: None,

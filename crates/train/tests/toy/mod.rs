@@ -104,6 +104,7 @@ pub(crate) fn outcome(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let optimizer = fs::read(dir.join("last/optimizer.safetensors")).unwrap();
     found.push(("optimizer".into(), optimizer));
     found.push(("samples".into(), fs::read(dir.join("samples.txt")).unwrap()));
+    found.push(("alignments".into(), fs::read(dir.join("alignments.jsonl")).unwrap()));
     // The last two columns of the log are times, as are the last two of the metrics.
     let log = fs::read_to_string(dir.join("train.log")).unwrap();
     let untimed = |line: &str| line[..line.len().min(62)].to_string();

@@ -19,7 +19,11 @@ fn alignment(src: &str, tgt: &str, weights: Vec<Vec<f32>>, links: &[(usize, usiz
 }
 
 fn about(title: &str) -> About {
-    About { title: title.into(), models: vec![Model { name: "one".into(), ..Model::default() }] }
+    About {
+        title: title.into(),
+        models: vec![Model { name: "one".into(), ..Model::default() }],
+        frames: Vec::new(),
+    }
 }
 
 #[test]
@@ -42,9 +46,11 @@ fn words_weights_links_and_what_is_known_of_them_arrive_in_the_page() {
         score: Some(-0.25),
         gold: Some(&gold),
         notes: vec![Note { kind: "loop".into(), src: vec![], tgt: vec![1] }],
+        frames: Vec::new(),
     };
     let model = Model { name: "a/b".into(), views: vec!["0.1".into()], read: None };
-    let about = About { title: "dogs".into(), models: vec![model.clone(), model] };
+    let about =
+        About { title: "dogs".into(), models: vec![model.clone(), model], frames: Vec::new() };
     let found = data(&draw(&about, &[shown]));
     let expected = json!([{
         "n": 7, "src": ["the", "dog"], "tgt": ["der", "Hund"],
@@ -58,7 +64,10 @@ fn words_weights_links_and_what_is_known_of_them_arrive_in_the_page() {
         { "name": "a/b", "views": ["0.1"], "read": null },
         { "name": "a/b", "views": ["0.1"], "read": null },
     ]);
-    assert_eq!(found["about"], json!({ "alphabet": pack::ALPHABET, "models": models }));
+    assert_eq!(
+        found["about"],
+        json!({ "alphabet": pack::ALPHABET, "models": models, "frames": [] })
+    );
 }
 
 #[test]

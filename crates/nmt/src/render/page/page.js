@@ -58,7 +58,7 @@ function unpack(packed, columns) {
 
 /** What model `model` attends to in a sentence, in one of the views of the page; `""` is its alignment. */
 function viewed(sentence, model, key) {
-  const packed = sentence.views[model] || [];
+  const packed = (model === 0 && sentence.frames?.[frameOf(state)]) || sentence.views[model] || [];
   const idx = key === "" ? 0 : about.models[model].views.indexOf(key) + 1;
   return packed[idx] === undefined ? null : unpack(packed[idx], sentence.src.length);
 }
@@ -125,9 +125,10 @@ function parse(fragment) {
   }));
   const key = (name, model) => about.models[model]?.views.includes(values.get(name)) ? values.get(name) : "";
   const only = (values.get("only") || "").split(",").filter(kind => kinds.has(kind));
+  const frame = values.has("frame") && +values.get("frame") in about.frames ? +values.get("frame") : "";
   return {
     line: parseInt(line, 10) || 0, views: [key("view", 0), key("view2", 1)], query: values.get("q") || "",
-    sort: values.get("sort") in measures ? values.get("sort") : "", reverse: values.has("reverse"), only,
+    sort: values.get("sort") in measures ? values.get("sort") : "", reverse: values.has("reverse"), only, frame,
   };
 }
 
@@ -140,6 +141,7 @@ function address(s) {
   add("sort", s.sort);
   if (s.reverse) parts.push("reverse");
   add("only", s.only.join(","));
+  if (s.frame !== "") parts.push(`frame=${s.frame}`);
   return `#${parts.join("&")}`;
 }
 
@@ -176,7 +178,8 @@ function update() {
   if (listed) controls();
   if (listed || moved) reveal();
   rows();
-  if (current >= 0 && (moved || changed("views"))) show(moved);
+  if (changed("frame")) drawPlayer();
+  if (current >= 0 && (moved || changed("views", "frame"))) show(moved);
   else if (listed) position();
   document.documentElement.dataset.line = state.line;
   document.documentElement.dataset.shown = shown.length;
