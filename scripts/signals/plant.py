@@ -4,14 +4,16 @@
 
 SRC and TGT are sentence pairs without damage, one a line, LINKS their word links in Pharaoh format,
 from a source that does not know the model under test. Writes PREFIX.src and PREFIX.tgt, the damaged
-pairs, and PREFIX.kinds, a line `KIND-SIZE` for each.
+pairs, and PREFIX.planted, a line for each: `KIND-SIZE`, and behind a tab the words that a flag has to
+point to, counted from 0: of the source for omissions, of the target for all others.
 
 A content word has a letter and is not among the 50 most frequent words of its file. Planted are, in
 each pair that has room for them:
 
 omission-N      N target words in a row are gone; the first and the last of them are content words
 repetition-N    N target words in a row stand there twice, one behind the other
-loop-N          the same, four times
+echo-N          the same, with at least one word between
+loop-2          two target words in a row stand there four times
 copy-N          N content words of the target are the source words that they are linked to
 untranslated-1  the target is the source
 """
@@ -43,21 +45,32 @@ def spans(tgt, size):
     return range(len(tgt) - size)
 
 
-def omission(tgt, size, content, draw):
+def omission(tgt, links, size, content, draw):
+    source = lambda at: {s for s, t in links if at <= t < at + size}
     ends = lambda at: content(tgt[at]) and content(tgt[at + size - 1])
-    places = [at for at in spans(tgt, size) if ends(at) and len(tgt) - size >= LEAST]
+    fits = len(tgt) - size >= LEAST
+    places = [at for at in spans(tgt, size) if fits and ends(at) and source(at)]
     if not places:
         return None
     at = draw.choice(places)
-    return tgt[:at] + tgt[at + size :]
+    return tgt[:at] + tgt[at + size :], source(at)
 
 
 def repetition(tgt, size, times, draw):
     places = list(spans(tgt, size))
     if not places:
         return None
-    at = draw.choice(places)
-    return tgt[:at] + tgt[at : at + size] * times + tgt[at + size :]
+    end = draw.choice(places) + size
+    more = tgt[end - size : end] * (times - 1)
+    return tgt[:end] + more + tgt[end:], range(end, end + len(more))
+
+
+def echo(tgt, size, draw):
+    places = [(at, to) for at in spans(tgt, size) for to in range(at + size + 1, len(tgt))]
+    if not places:
+        return None
+    at, to = draw.choice(places)
+    return tgt[:to] + tgt[at : at + size] + tgt[to:], range(to, to + size)
 
 
 def copy(src, tgt, links, size, content, draw):
@@ -76,24 +89,27 @@ def copy(src, tgt, links, size, content, draw):
     if len(places) < size:
         return None
     damaged = list(tgt)
-    for t, s in draw.sample(places, size):
+    chosen = draw.sample(places, size)
+    for t, s in chosen:
         damaged[t] = src[s]
-    return damaged
+    return damaged, {t for t, _ in chosen}
 
 
 def damaged(pairs, seed):
-    """Yields kind, source and damaged target."""
+    """Yields kind, source, and damaged target with the places of the damage, if there is room."""
     content = [content_test([pair[side] for pair in pairs]) for side in (0, 1)]
     draw = random.Random(seed)
     for src, tgt, links in pairs:
         for size in SIZES:
-            yield f"omission-{size}", src, omission(tgt, size, content[1], draw)
+            yield f"omission-{size}", src, omission(tgt, links, size, content[1], draw)
         for size in SIZES:
             yield f"repetition-{size}", src, repetition(tgt, size, 2, draw)
+        for size in (3, 5):
+            yield f"echo-{size}", src, echo(tgt, size, draw)
         yield "loop-2", src, repetition(tgt, 2, 4, draw)
         for size in (1, 2, 3):
             yield f"copy-{size}", src, copy(src, tgt, links, size, content, draw)
-        yield "untranslated-1", src, src
+        yield "untranslated-1", src, (src, range(len(src)))
 
 
 def lines(path):
@@ -112,13 +128,17 @@ def main():
         (src.split(), tgt.split(), [tuple(map(int, link.split("-"))) for link in links.split()])
         for src, tgt, links in zip(*files, strict=True)
     ]
-    out = {end: open(f"{asked.prefix}.{end}", "w", encoding="utf-8") for end in ("src", "tgt", "kinds")}
-    for kind, src, tgt in damaged(pairs, asked.seed):
-        if tgt:
-            for end, line in (("src", " ".join(src)), ("tgt", " ".join(tgt)), ("kinds", kind)):
-                out[end].write(line + "\n")
-    for file in out.values():
-        file.close()
+    with (
+        open(f"{asked.prefix}.src", "w", encoding="utf-8") as sources,
+        open(f"{asked.prefix}.tgt", "w", encoding="utf-8") as targets,
+        open(f"{asked.prefix}.planted", "w", encoding="utf-8") as planted,
+    ):
+        for kind, src, damage in damaged(pairs, asked.seed):
+            if damage:
+                tgt, places = damage
+                print(*src, file=sources)
+                print(*tgt, file=targets)
+                print(kind, " ".join(map(str, sorted(places))), sep="\t", file=planted)
 
 
 if __name__ == "__main__":

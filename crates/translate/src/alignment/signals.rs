@@ -151,8 +151,8 @@ pub struct Thresholds {
 impl Default for Thresholds {
     fn default() -> Self {
         Self {
-            attention: 0.3,
-            letters: 4.0,
+            attention: 0.4,
+            letters: 5.0,
             repeated: 3,
             copied: 2,
             copied_letters: 3,

@@ -35,16 +35,15 @@ pub(super) fn flags(alignment: &Alignment, thresholds: &Thresholds) -> Vec<Flag>
     let mut looped = vec![false; alignment.tgt_words.len()];
     let mut flags = Vec::new();
     for repeat in repeats(&alignment.tgt_words) {
-        let words = &alignment.tgt_words[repeat.words()];
-        let n = words.iter().filter(|word| !words::bare(word).is_empty()).count();
+        let new = repeat.words().filter(|&tgt_idx| !looped[tgt_idx]);
+        let n = new.filter(|&idx| !words::bare(&alignment.tgt_words[idx]).is_empty()).count();
         let is_loop = if repeat.copies() > 1 {
             n > 0 && repeat.copies() > stutters && !closes_a_clause(repeat, &alignment.tgt_words)
         } else {
             // Languages need a word more or less for the same.
             n >= thresholds.repeated && n > repeated + 1
         };
-        let new = repeat.words().any(|tgt_idx| !looped[tgt_idx]);
-        if is_loop && new {
+        if is_loop {
             looped[repeat.words()].fill(true);
             let tgt: Vec<usize> = repeat.words().collect();
             flags.push(Flag { kind: Kind::Loop, src: linked_to(&alignment.links, &tgt), tgt });
