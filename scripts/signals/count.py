@@ -53,8 +53,9 @@ def main():
             caught[name] += any(
                 flag in RIGHT[kind] and bool(at(src, tgt)) for flag, src, tgt in found[number]
             )
-    for name, n in all_of.items():
-        print(f"{name:15} {n:6} {100 * caught[name] / n:6.1f}")
+    kinds = list(RIGHT)
+    for name in sorted(all_of, key=lambda name: (kinds.index(name.split("-")[0]), name)):
+        print(f"{name:15} {all_of[name]:6} {100 * caught[name] / all_of[name]:6.1f}")
     for name, path in (other.split("=", 1) for other in others):
         counts = collections.Counter()
         for of_line in flags(path).values():

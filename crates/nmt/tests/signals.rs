@@ -104,7 +104,7 @@ fn a_model_says_the_same_of_a_file_as_of_the_json_made_of_it() {
                 format!("align {model} src hyp --format jsonl"),
             ),
         ] {
-            place.write("jsonl", data(&place, &jsonl));
+            place.done(&format!("{jsonl} --out jsonl"));
             let report = data(&place, &format!("evaluate --signals --flagged {arguments}"));
             assert_eq!(data(&place, "evaluate --signals --flagged --jsonl jsonl"), report);
             for line in ["3 lines\n", "entropy  ", "source entropy  ", "coverage deviation  "] {

@@ -13,7 +13,7 @@ use assert_cmd::Command;
 use model::{ModelConfig, RnnConfig};
 use serde_json::Value;
 use tempfile::TempDir;
-use text::Tokenizers;
+use text::{Tokenizer, TokenizerConfig, Tokenizers};
 
 const SRC: &str = "the dog sleeps\n\na man reads a book\n";
 const TGT: &str = "der Hund schläft\n\nein Mann liest ein Buch\n";
