@@ -38,9 +38,9 @@ use crate::{
 /// Ney, 2003), with the range that holds 95 % of the error rates of drawn texts. A gold link `0-1`
 /// is sure, `0p1` only possible. With `--src`, they are also scored by the length of the source.
 ///
-/// With `--signals`, says what weights and links tell about translations that nobody has
-/// translated before: how sure and how complete they are, and which lines look as if something
-/// was left out, said twice or not translated.
+/// With `--signals`, says what weights and links tell about translations without a reference: how
+/// sure and how complete they are, and which lines look as if something was left out, said twice or
+/// not translated.
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("what").required(true).multiple(true)
@@ -137,19 +137,21 @@ pub(crate) struct Evaluate {
 
     /// Say what weights and links tell about translations, instead of scoring them
     ///
-    /// With `--model`, it reads the translations of `--hyp`, or makes its own, and its weights are
-    /// judged as `nmt align` reads them; `--jsonl` has them from before. With `--links` there are no weights:
-    /// what is said rests on links and texts alone.
+    /// With `--model`, they are what the model attends to in the translations of `--hyp`, or in its
+    /// own, as `nmt align` reads it; `--jsonl` has them from before. With `--links` there are no
+    /// weights: what is said rests on links and texts alone. Flags are suspicions: see
+    /// `docs/alignment.md` for how often they are right.
     #[arg(long, conflicts_with_all = ["refs", "svg"], help_heading = "Signals")]
     signals: bool,
 
-    /// Translations with their alignments, as `--format jsonl` of `nmt translate` or `nmt align` writes them
+    /// Translations with alignments, as `nmt translate` or `nmt align` writes with `--format jsonl`
     #[arg(long, value_name = "FILE", requires = "signals", help_heading = "Signals")]
     #[arg(conflicts_with_all = ["hyp", "model", "src", "links"])]
     jsonl: Option<PathBuf>,
 
     /// Show the lines that look wrong, with the words in question in brackets
     #[arg(long, requires = "signals", help_heading = "Signals")]
+    #[arg(conflicts_with_all = ["refs", "svg", "gold"])]
     flagged: bool,
 
     #[command(flatten)]

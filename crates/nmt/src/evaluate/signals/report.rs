@@ -47,8 +47,6 @@ pub(super) struct Summary {
     lines: usize,
     /// Lines without an alignment.
     skipped: usize,
-    /// Lines that have links, but no weights.
-    links_only: usize,
     entropy: Mean,
     src_entropy: Mean,
     coverage_deviation: Mean,
@@ -95,7 +93,6 @@ impl Summary {
     /// Counts a line.
     pub(super) fn add(&mut self, alignment: &Alignment, signals: &Signals, flags: &[Flag]) {
         self.lines += 1;
-        self.links_only += usize::from(!alignment.has_weights());
         self.entropy.add(signals.entropy);
         self.src_entropy.add(signals.src_entropy);
         self.coverage_deviation.add(signals.coverage_deviation);
@@ -114,12 +111,11 @@ impl Summary {
     /// Writes means over lines, and how many have flags.
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         write!(out, "{} lines", grouped(self.lines))?;
-        for (n, what) in
-            [(self.skipped, "without an alignment"), (self.links_only, "without weights")]
-        {
-            if n > 0 {
-                write!(out, ", {} {what}", grouped(n))?;
-            }
+        if self.skipped > 0 {
+            write!(out, ", {} without an alignment", grouped(self.skipped))?;
+        }
+        if self.entropy.n == 0 {
+            write!(out, ", no weights")?;
         }
         writeln!(out, "\n")?;
         for (name, mean, unit) in [
