@@ -154,7 +154,7 @@ fn what_cannot_be_judged_is_told() {
         ("--model rnn --src src", 2, "--ref <FILE>"),
         ("--model rnn --src src --hyp hyp --ref hyp", 2, "makes the translations that are scored"),
         ("--gold links --links links --hyp hyp", 2, "cannot be used with"),
-        ("--links links --hyp hyp --ref hyp", 2, "expected one file of gold links"),
+        ("--links links --hyp hyp --ref hyp", 2, "--gold <FILE>|--signals"),
         ("--signals --src src --hyp hyp --links links", 1, "links, line 3"),
         ("--signals --src src --hyp empty --links links", 1, "src has 3 lines, but empty has 0"),
         ("--signals --src empty --hyp empty --links empty", 1, "empty: there is no line"),
