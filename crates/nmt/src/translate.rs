@@ -185,7 +185,7 @@ impl Translate {
         match self.format {
             Format::Jsonl => {
                 let error = tally.error.as_deref();
-                let translations = found.iter().map(Judged::from).collect();
+                let translations = found.iter().map(Judged).collect();
                 serde_json::to_writer(&mut *out, &Record { src, translations, error })?;
                 writeln!(out)?;
             }

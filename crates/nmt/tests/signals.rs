@@ -6,7 +6,7 @@ mod untrained;
 
 use model::{ModelConfig, RnnConfig, TransformerConfig};
 use place::Place;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SRC: &str = "the dog sleeps under a tree\n\na man reads the old book\n";
 const HYP: &str = "der Hund Hund schläft\n\na man reads the old Buch\n";
@@ -56,7 +56,7 @@ fn translations_in_json_carry_their_signals() {
     for model in ["rnn", "transformer"] {
         let json =
             values(&data(&place, &format!("translate {model} src --nbest 2 --format jsonl")));
-        for translation in json.iter().flat_map(|line| line["translations"].as_array().unwrap()) {
+        for translation in lines.iter().flat_map(|line| line["translations"].as_array().unwrap()) {
             let (alignment, signals) = (&translation["alignment"], &translation["signals"]);
             let rows = alignment["weights"].as_array().unwrap();
             let n_src = alignment["src_words"].as_array().unwrap().len();
@@ -75,8 +75,8 @@ fn translations_in_json_carry_their_signals() {
             assert!(translation["flags"].is_array());
         }
     }
-    let json = values(&data(&place, "translate none src --format jsonl"));
-    let first = &json[0]["translations"][0];
+    let lines = values(&data(&place, "translate none src --format jsonl"));
+    let first = &lines[0]["translations"][0];
     assert!(first["text"].is_string());
     for key in ["alignment", "signals", "flags"] {
         assert!(first.get(key).is_none(), "a model without attention says nothing: {first}");
