@@ -102,7 +102,7 @@ impl<'a> Origin<'a> {
                 for (row, number) in Together::open(&[src, hyp, links])?.zip(1..) {
                     let row = row?;
                     let place = || format!("{}, line {number}", links.display());
-                    take(Some(of_links(&row).with_context(place)?))?;
+                    take(Some(of_links(&row[0], &row[1], &row[2]).with_context(place)?))?;
                 }
                 Ok(())
             }
@@ -165,9 +165,8 @@ fn alignment_in(line: &str) -> Result<Option<Alignment>> {
     Ok(alignment)
 }
 
-/// Source, translation and links of a line.
-fn of_links(row: &[String]) -> Result<Alignment> {
-    let [src, hyp, links] = row else { unreachable!("a line of each of three files") };
+/// The alignment that is known by its links.
+fn of_links(src: &str, hyp: &str, links: &str) -> Result<Alignment> {
     let links: Vec<_> = parse_links(links)?.possible.into_iter().collect();
     Ok(Alignment::from_links(src, hyp, &links)?)
 }
