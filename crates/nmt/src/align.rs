@@ -35,6 +35,7 @@ use crate::{
     console::{Hint, Misuse},
     ensemble::EnsembleArgs,
     input::{READ_AHEAD, stream_lines, stream_pairs},
+    judged::Judged,
     load::{self, Asked, Loaded},
     output::Output,
     render::html,
@@ -148,7 +149,7 @@ struct Record<'a> {
     line: usize,
     src: &'a str,
     #[serde(flatten)]
-    tgt: &'a Translation,
+    tgt: Judged<'a>,
 }
 
 /// A source sentence and the translation it is aligned with.
@@ -189,7 +190,7 @@ impl Align {
         let show = Show { format, scale: self.scale, page: &page, console: session.console };
         let shown = aligned.map(|pair| {
             let pair = pair?;
-            let record = Record { line: pair.line, src: &pair.src, tgt: &pair.tgt };
+            let record = Record { line: pair.line, src: &pair.src, tgt: Judged(&pair.tgt) };
             show.show(pair.line, pair.alignment()?, &record)
         });
         self.write(html::Frame::default(), shown)

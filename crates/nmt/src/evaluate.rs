@@ -2,6 +2,7 @@
 
 mod by_length;
 mod links;
+mod signals;
 mod significance;
 
 use std::{
@@ -16,6 +17,7 @@ use text::metrics::{Metric, Statistics, Tokenization};
 
 use crate::{
     cli::Session,
+    console::{Hint, Misuse},
     input::{READ_AHEAD, Together},
     load::{self, Asked},
     output::Output,
@@ -35,9 +37,22 @@ use crate::{
 /// With `--gold`, word links are scored: precision, recall and alignment error rate (Och and
 /// Ney, 2003), with the range that holds 95 % of the error rates of drawn texts. A gold link `0-1`
 /// is sure, `0p1` only possible. With `--src`, they are also scored by the length of the source.
+///
+/// With `--signals`, says what weights and links tell about translations without a reference: how
+/// sure and how complete they are, and which lines look as if something was left out, said twice or
+/// not translated.
 #[derive(Debug, clap::Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).args(["hyp", "model", "gold"]),
+    group = ArgGroup::new("what").required(true).multiple(true)
+        .args(["hyp", "model", "gold", "signals"]),
+    group = ArgGroup::new("linked").args(["gold", "signals"]),
+    override_usage = "\
+nmt evaluate [OPTIONS] --hyp <FILE> --ref <FILE>
+       nmt evaluate [OPTIONS] --model <DIR> --src <FILE> --ref <FILE>
+       nmt evaluate [OPTIONS] --gold <FILE> --links <FILE>
+       nmt evaluate [OPTIONS] --signals --model <DIR> --src <FILE> [--hyp <FILE>]
+       nmt evaluate [OPTIONS] --signals --src <FILE> --hyp <FILE> --links <FILE>
+       nmt evaluate [OPTIONS] --signals --jsonl <FILE>",
     after_help = "\
 Examples:
   nmt evaluate --hyp output.de --ref test.de
@@ -46,14 +61,22 @@ Examples:
   nmt evaluate --hyp a.de --hyp b.de --ref test.de --src test.en --svg by-length.svg
   nmt evaluate --model runs/toy/best --src test.en --ref test.de
   nmt evaluate --gold gold.talp --links test.align
-  nmt evaluate --gold gold.talp --links a.align --links b.align --src test.en")]
+  nmt evaluate --gold gold.talp --links a.align --links b.align --src test.en
+  nmt evaluate --signals --model runs/toy/best --src test.en --hyp output.de --flagged
+  nmt evaluate --signals --jsonl output.jsonl")]
 pub(crate) struct Evaluate {
     /// Translations to score, one a line; further files are compared with the first
-    #[arg(long, value_name = "FILE", requires = "refs", help_heading = "Translations")]
+    #[arg(long, value_name = "FILE", help_heading = "Translations")]
     hyp: Vec<PathBuf>,
 
     /// What they should be; give several files if there are several right translations
-    #[arg(long = "ref", id = "refs", value_name = "FILE", help_heading = "Translations")]
+    #[arg(
+        long = "ref",
+        id = "refs",
+        value_name = "FILE",
+        required_unless_present = "linked",
+        help_heading = "Translations"
+    )]
     refs: Vec<PathBuf>,
 
     /// What was translated: adds scores by the length of the source
@@ -61,13 +84,7 @@ pub(crate) struct Evaluate {
     src: Option<PathBuf>,
 
     /// Translate the source with the model in DIR, and score that
-    #[arg(
-        long,
-        value_name = "DIR",
-        requires = "src",
-        requires = "refs",
-        help_heading = "Translations"
-    )]
+    #[arg(long, value_name = "DIR", requires = "src", help_heading = "Translations")]
     model: Option<PathBuf>,
 
     /// Draw the scores by the length of the source into FILE, a line for each system
@@ -108,14 +125,34 @@ pub(crate) struct Evaluate {
 
     /// Word links made by people, one line for each sentence pair
     #[arg(long, value_name = "FILE", requires = "links", help_heading = "Alignments")]
+    #[arg(conflicts_with_all = ["hyp", "model"])]
     gold: Vec<PathBuf>,
 
     /// Word links to score, as `nmt align --format pharaoh` writes them
     ///
     /// Several files are scored against the same gold links, or with as many `--gold` each
     /// against its own, and then all together.
-    #[arg(long, value_name = "FILE", requires = "gold", help_heading = "Alignments")]
+    #[arg(long, value_name = "FILE", requires = "linked", help_heading = "Alignments")]
     links: Vec<PathBuf>,
+
+    /// Say what weights and links tell about translations, instead of scoring them
+    ///
+    /// With `--model`, they are what the model attends to in the translations of `--hyp`, or in its
+    /// own, as `nmt align` reads it; `--jsonl` has them from before. With `--links` there are no
+    /// weights: what is said rests on links and texts alone. Flags are suspicions: see
+    /// `docs/alignment.md` for how often they are right.
+    #[arg(long, conflicts_with_all = ["refs", "svg"], help_heading = "Signals")]
+    signals: bool,
+
+    /// Translations with alignments, as `nmt translate` or `nmt align` writes with `--format jsonl`
+    #[arg(long, value_name = "FILE", requires = "signals", help_heading = "Signals")]
+    #[arg(conflicts_with_all = ["hyp", "model", "src", "links"])]
+    jsonl: Option<PathBuf>,
+
+    /// Show the lines that look wrong, with the words in question in brackets
+    #[arg(long, requires = "signals", help_heading = "Signals")]
+    #[arg(conflicts_with_all = ["refs", "svg", "gold"])]
+    flagged: bool,
 
     #[command(flatten)]
     search: Search,
@@ -144,11 +181,19 @@ impl Evaluate {
     /// Writes the scores to standard output.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
         let mut out = Output::open(None)?;
+        if self.signals {
+            signals::Origin::new(&self)?.write(&mut out, self.flagged, session)?;
+            return out.finish();
+        }
         if !self.links.is_empty() {
             let (gold, links, src) = (&self.gold, &self.links, self.src.as_deref());
             let (trials, seed) = (self.trials, session.seed);
             links::Scored { gold, links, src, trials, seed }.write(&mut out)?;
             return out.finish();
+        }
+        if self.model.is_some() && !self.hyp.is_empty() {
+            return Err(Misuse("`--model` makes the translations that are scored".into()))
+                .hint("score either those, or those of `--hyp`");
         }
         let Compared { systems, src_words } = match (&self.model, &self.src) {
             (Some(dir), Some(src)) => self.translated(dir, src, session)?,

@@ -13,6 +13,7 @@ mod export;
 mod fetch;
 mod info;
 mod input;
+mod judged;
 mod load;
 mod man;
 mod output;

@@ -21,6 +21,7 @@ use crate::{
     console::{Console, Hint, Misuse, grouped},
     ensemble::EnsembleArgs,
     input::READ_AHEAD,
+    judged::Judged,
     load::{self, Asked},
     output::Output,
     search::Search,
@@ -111,7 +112,7 @@ pub(crate) enum Format {
 #[derive(Serialize)]
 struct Record<'a> {
     src: &'a str,
-    translations: &'a [Translation],
+    translations: Vec<Judged<'a>>,
     /// Why there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
@@ -184,7 +185,8 @@ impl Translate {
         match self.format {
             Format::Jsonl => {
                 let error = tally.error.as_deref();
-                serde_json::to_writer(&mut *out, &Record { src, translations: found, error })?;
+                let translations = found.iter().map(Judged).collect();
+                serde_json::to_writer(&mut *out, &Record { src, translations, error })?;
                 writeln!(out)?;
             }
             Format::Text if self.nbest.get() > 1 || self.demands.alternatives.is_some() => {

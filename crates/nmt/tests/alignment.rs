@@ -1,14 +1,14 @@
 //! Where alignments are read from, and links of two directions: `nmt align --calibrate`,
 //! `nmt align --reverse`, and how links are scored.
 
+mod untrained;
+
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Output};
 
 use assert_cmd::Command;
-use candle_core::Device;
-use model::{Model, ModelConfig, RnnConfig, Special, TransformerConfig, Vocabs};
+use model::{ModelConfig, RnnConfig, TransformerConfig};
 use serde_json::Value;
 use tempfile::TempDir;
-use text::{Tokenizer, TokenizerConfig, Tokenizers, vocab};
 
 const SRC: &str = "the dog sleeps under a tree\nit rains\na man reads the old book\n";
 const TGT: &str = "der Hund schläft unter einem Baum\nes regnet\nein Mann liest das alte Buch\n";
@@ -35,32 +35,12 @@ impl Place {
             dim: size(8),
             ..RnnConfig::default()
         });
-        place.make_model("transformer", &transformer, 1);
-        place.make_model("reverse", &transformer, 2);
-        place.make_model("rnn", &rnn, 1);
+        for (name, config, seed) in
+            [("transformer", &transformer, 1), ("reverse", &transformer, 2), ("rnn", &rnn, 1)]
+        {
+            untrained::write(&place.path(name), config, &format!("{SRC}{TGT}"), seed);
+        }
         place
-    }
-
-    /// Writes an untrained model with the tokenizer of the texts.
-    fn make_model(&self, name: &str, config: &ModelConfig, seed: u64) {
-        let lines = format!("{SRC}{TGT}");
-        let lines = lines.lines().map(str::to_owned).collect::<Vec<_>>();
-        let tokenizer = Tokenizer::train(&TokenizerConfig::default(), lines.into_iter());
-        let tokenizer = tokenizer.expect("a tokenizer can be learned");
-        let (size, fingerprint) = (tokenizer.vocab_size(), tokenizer.fingerprint());
-        let vocabs = Vocabs {
-            src: size,
-            tgt: size,
-            joint: true,
-            src_fingerprint: fingerprint.clone(),
-            tgt_fingerprint: fingerprint,
-        };
-        let special =
-            Special { pad: vocab::PAD, unk: vocab::UNK, bos: vocab::BOS, eos: vocab::EOS };
-        let model = Model::new(config, vocabs, special, seed, &Device::Cpu);
-        fs::create_dir_all(self.path(name)).expect("a folder can be made");
-        model.expect("a model").save(&self.path(name)).expect("a model can be written");
-        Tokenizers::one(tokenizer).save(&self.path(name)).expect("a tokenizer can be written");
     }
 
     fn path(&self, name: &str) -> PathBuf {

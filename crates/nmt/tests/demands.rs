@@ -2,22 +2,14 @@
 //! ensembles and reranking, with small untrained models.
 
 mod place;
+mod untrained;
 
-use candle_core::Device;
-use model::{Model, ModelConfig, RnnConfig, Special, TransformerConfig, Vocabs};
+use model::{ModelConfig, RnnConfig, TransformerConfig};
 use place::Place;
 use serde_json::Value;
-use text::{Tokenizer, TokenizerConfig, Tokenizers, vocab};
 
 const SRC: &str = "the dog sleeps\n\na man reads a book\n";
 const TGT: &str = "der Hund schläft\n\nein Mann liest ein Buch\n";
-
-fn tokenizers(text: &str) -> Tokenizers {
-    let lines = text.lines().map(str::to_owned).collect::<Vec<_>>();
-    Tokenizers::one(
-        Tokenizer::train(&TokenizerConfig::default(), lines.into_iter()).expect("a tokenizer"),
-    )
-}
 
 fn rnn() -> ModelConfig {
     let size = |n| std::num::NonZeroUsize::new(n).expect("not zero");
@@ -30,29 +22,12 @@ fn transformer() -> ModelConfig {
     ModelConfig::Transformer(TransformerConfig { dim, ffn_dim, heads, ..Default::default() })
 }
 
-/// Writes an untrained model.
-fn make(place: &Place, name: &str, config: &ModelConfig, tokenizers: &Tokenizers, seed: u64) {
-    let (size, fingerprint) = (tokenizers.tgt.vocab_size(), tokenizers.tgt.fingerprint());
-    let vocabs = Vocabs {
-        src: size,
-        tgt: size,
-        joint: true,
-        src_fingerprint: fingerprint.clone(),
-        tgt_fingerprint: fingerprint,
-    };
-    let special = Special { pad: vocab::PAD, unk: vocab::UNK, bos: vocab::BOS, eos: vocab::EOS };
-    let model = Model::new(config, vocabs, special, seed, &Device::Cpu).expect("a model");
-    std::fs::create_dir_all(place.path(name)).expect("a folder can be made");
-    model.save(&place.path(name)).expect("a file can be written");
-    tokenizers.save(&place.path(name)).expect("a file can be written");
-}
-
 /// A folder with `src`, a recurrent `model` and a Transformer `other`.
 fn place() -> Place {
     let place = Place::empty();
-    let tokenizers = tokenizers(&format!("{SRC}{TGT}"));
-    make(&place, "model", &rnn(), &tokenizers, 1);
-    make(&place, "other", &transformer(), &tokenizers, 2);
+    let text = format!("{SRC}{TGT}");
+    untrained::write(&place.path("model"), &rnn(), &text, 1);
+    untrained::write(&place.path("other"), &transformer(), &text, 2);
     place.write("src", SRC);
     place
 }
@@ -177,8 +152,7 @@ fn several_models_translate_align_and_score_as_one() {
         let (plain, twice) = (plain["score"].as_f64().unwrap(), twice["score"].as_f64().unwrap());
         assert!((plain - twice).abs() < 1e-4);
     }
-    let odd = tokenizers("something else, and more of it");
-    make(&place, "odd", &rnn(), &odd, 1);
+    untrained::write(&place.path("odd"), &rnn(), "something else, and more of it", 1);
     let (code, _, said) = place.nmt("translate model src --ensemble odd");
     assert_eq!(code, 1);
     let named = "cannot translate with model, odd together: model 2 does not fit the first";
@@ -273,7 +247,7 @@ fn a_coverage_penalty_needs_a_model_with_attention() {
         config.attention.kind = model::Kind::None;
         config.input_feeding = false;
     }
-    make(&place, "blind", &config, &tokenizers(SRC), 1);
+    untrained::write(&place.path("blind"), &config, SRC, 1);
     let (code, _, said) = place.nmt("translate blind src --coverage-penalty 0.2");
     assert_eq!(code, 1);
     assert!(said.contains("the model has no attention"), "{said}");

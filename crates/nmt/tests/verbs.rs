@@ -1,6 +1,8 @@
 //! The verbs that need a model, with a small untrained one: what they write where, and what
 //! they say when something is wrong.
 
+mod untrained;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -8,11 +10,10 @@ use std::{
 };
 
 use assert_cmd::Command;
-use candle_core::Device;
-use model::{Model, ModelConfig, RnnConfig, Special, Vocabs};
+use model::{ModelConfig, RnnConfig};
 use serde_json::Value;
 use tempfile::TempDir;
-use text::{Tokenizer, TokenizerConfig, Tokenizers, vocab};
+use text::{Tokenizer, TokenizerConfig, Tokenizers};
 
 const SRC: &str = "the dog sleeps\n\na man reads a book\n";
 const TGT: &str = "der Hund schläft\n\nein Mann liest ein Buch\n";
@@ -30,7 +31,6 @@ impl Place {
         let place = Self(tempfile::tempdir().expect("a temporary folder"));
         fs::write(place.path("src"), SRC).expect("a file can be written");
         fs::write(place.path("tgt"), TGT).expect("a file can be written");
-        fs::create_dir(place.path("model")).expect("a folder can be made");
         let size = |n| std::num::NonZeroUsize::new(n).expect("not zero");
         let mut config = RnnConfig { embed_dim: size(6), dim: size(8), ..RnnConfig::default() };
         change(&mut config);
@@ -40,25 +40,8 @@ impl Place {
 
     /// Writes an untrained model with the tokenizer of the texts.
     fn make_model(&self, name: &str, config: &RnnConfig, seed: u64) {
-        let lines = format!("{SRC}{TGT}");
-        let lines = lines.lines().map(str::to_owned).collect::<Vec<_>>();
-        let tokenizer = Tokenizer::train(&TokenizerConfig::default(), lines.into_iter());
-        let tokenizer = tokenizer.expect("a tokenizer can be learned");
-        let (size, fingerprint) = (tokenizer.vocab_size(), tokenizer.fingerprint());
-        let vocabs = Vocabs {
-            src: size,
-            tgt: size,
-            joint: true,
-            src_fingerprint: fingerprint.clone(),
-            tgt_fingerprint: fingerprint,
-        };
-        let special =
-            Special { pad: vocab::PAD, unk: vocab::UNK, bos: vocab::BOS, eos: vocab::EOS };
         let config = ModelConfig::Rnn(config.clone());
-        let model = Model::new(&config, vocabs, special, seed, &Device::Cpu);
-        fs::create_dir_all(self.path(name)).expect("a folder can be made");
-        model.expect("a model").save(&self.path(name)).expect("a model can be written");
-        Tokenizers::one(tokenizer).save(&self.path(name)).expect("a tokenizer can be written");
+        untrained::write(&self.path(name), &config, &format!("{SRC}{TGT}"), seed);
     }
 
     fn path(&self, name: &str) -> PathBuf {

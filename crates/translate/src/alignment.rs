@@ -1,10 +1,11 @@
 //! Which source word each target word looked at: attention weights of subwords, gathered to
-//! words, and the links that follow from them.
+//! words, the links that follow from them, and what both say about a translation.
 
 mod matching;
 mod pharaoh;
 mod quality;
 mod reading;
+pub mod signals;
 mod symmetrize;
 
 pub use matching::best_matching;
@@ -29,7 +30,7 @@ pub struct Alignment {
     pub tgt_words: Vec<String>,
     /// `[tgt_words, src_words]`: the attention that a target word paid to a source word. Each is
     /// in `[0, 1]`, and a row together with its entry of `eos` sums to one at most (up to
-    /// rounding).
+    /// rounding). Empty if only links are known.
     pub weights: Vec<Vec<f32>>,
     /// `[tgt_words]`: the attention that a target word paid to the end of the source sentence,
     /// where models look that look at nothing.
@@ -137,6 +138,53 @@ impl Alignment {
         };
         alignment.links = alignment.linked(linking);
         Ok(alignment)
+    }
+
+    /// The words of two texts and links between them, where no weights are known.
+    ///
+    /// # Errors
+    /// [`Error::LinkOutside`] if a word that is linked is not there.
+    pub fn from_links(src: &str, tgt: &str, links: &[Link]) -> Result<Self> {
+        let words = |text: &str| -> Vec<String> {
+            text::words(text).into_iter().map(|word| text[word].to_owned()).collect()
+        };
+        let mut links = links.to_vec();
+        links.sort_unstable();
+        links.dedup();
+        let alignment =
+            Self { src_words: words(src), tgt_words: words(tgt), links, ..Self::default() };
+        alignment.check()?;
+        Ok(alignment)
+    }
+
+    /// Whether the weights are known, and not only links. Those of a target without words are.
+    pub fn has_weights(&self) -> bool {
+        self.weights.len() == self.tgt_words.len()
+    }
+
+    /// Makes sure that weights and links are of these words, as of an alignment that was read from
+    /// a file they need not be.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] or [`Error::LinkOutside`] if they are not.
+    pub fn check(&self) -> Result<()> {
+        let (src_len, tgt_len) = (self.src_words.len(), self.tgt_words.len());
+        let wrong = |side, found, expected| Err(Error::Weights { side, found, expected });
+        let n_rows = self.weights.len();
+        if n_rows != 0 && n_rows != tgt_len {
+            return wrong("target", n_rows, tgt_len);
+        }
+        if self.eos.len() != n_rows {
+            return wrong("target", self.eos.len(), n_rows);
+        }
+        if let Some(row) = self.weights.iter().find(|row| row.len() != src_len) {
+            return wrong("source", row.len(), src_len);
+        }
+        let outside = |link: &&Link| link.0 >= src_len || link.1 >= tgt_len;
+        match self.links.iter().find(outside) {
+            Some(&(src, tgt)) => Err(Error::LinkOutside { src, tgt, src_len, tgt_len }),
+            None => Ok(()),
+        }
     }
 
     /// The links that `linking` reads off the weights, as (source, target) in ascending order.

@@ -175,6 +175,19 @@ pub enum Error {
         /// The text of the link.
         found: String,
     },
+
+    /// A link is between words that are not there.
+    #[error("link {src}-{tgt} is outside of {src_len} source words and {tgt_len} target words")]
+    LinkOutside {
+        /// The linked word of the source, counted from 0.
+        src: usize,
+        /// The linked word of the target, counted from 0.
+        tgt: usize,
+        /// Words of the source.
+        src_len: usize,
+        /// Words of the target.
+        tgt_len: usize,
+    },
 }
 
 /// A result of this crate.
