@@ -8,7 +8,7 @@ mod pack;
 use model::Attended;
 use serde::Serialize;
 use translate::{
-    Alignment,
+    Alignment, Translation,
     alignment::{Gold, LinkCounts},
 };
 
@@ -169,6 +169,12 @@ pub(crate) fn sentence(sentence: &Sentence<'_>) -> String {
         differ: main(1).map(|other| rounded(difference(&alignment.links, &other.links))),
         notes: &sentence.notes,
     })
+}
+
+/// Mean log-probability of a token; none without tokens.
+pub(crate) fn score(tgt: &Translation) -> Option<f64> {
+    let n = tgt.tokens.len();
+    (n > 0).then(|| tgt.log_prob / n as f64)
 }
 
 /// Mean entropy of what the target words looked at, in bits; the end of the source is one of the
