@@ -26,13 +26,13 @@ use self::{
     calibrate::CalibrateArgs,
     direction::{Direction, DirectionArgs, rule},
     page::{Heads, Look, Page, PageArgs, View},
-    show::{Format, Show, scale},
+    show::{Format, SCALE, Show, scale},
     statistical::StatisticalArgs,
 };
 use crate::{
     attended::AttendedArgs,
     cli::Session,
-    console::{Hint, Misuse},
+    console::{Console, Hint, Misuse, Verbosity, When},
     ensemble::EnsembleArgs,
     input::{READ_AHEAD, stream_lines, stream_pairs},
     judged::Judged,
@@ -133,10 +133,9 @@ pub(crate) struct Align {
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
     format: Option<Format>,
 
-    /// Pixels of a picture in PNG, as a multiple of those of the picture in SVG
-    #[arg(long, value_name = "N", default_value = "2", value_parser = scale)]
-    #[arg(help_heading = "Output")]
-    scale: f32,
+    /// Make a picture in PNG so many times as large as the same in SVG [default: 2]
+    #[arg(long, value_name = "N", value_parser = scale, help_heading = "Output")]
+    scale: Option<f32>,
 
     /// Write to FILE [default: standard output]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -187,7 +186,7 @@ impl Align {
             let shown = page.sentences(aligned, session.console).map(|shown| Ok(shown?.into()));
             return self.write(html::frame(&page.about()), shown);
         }
-        let show = Show { format, scale: self.scale, page: &page, console: session.console };
+        let show = Show { format, scale: self.scale(), page: &page, console: session.console };
         let shown = aligned.map(|pair| {
             let pair = pair?;
             let record = Record { line: pair.line, src: &pair.src, tgt: Judged(&pair.tgt) };
@@ -203,7 +202,7 @@ impl Align {
         self.format.or_else(|| Format::of(self.out.as_deref()?)).unwrap_or(usual)
     }
 
-    /// What pages show is asked for with pages only.
+    /// What is for pages or pictures is asked for with them only.
     fn check(&self, format: Format) -> anyhow::Result<()> {
         for (option, given) in [
             ("--heads", self.page.heads != Heads::Read),
@@ -216,7 +215,15 @@ impl Align {
                 return Err(Misuse(what).into());
             }
         }
+        if self.scale.is_some() && format != Format::Png {
+            return Err(Misuse("`--scale` is for pictures: add `--format png`".into()).into());
+        }
         Ok(())
+    }
+
+    /// How many times as large as in SVG a picture in PNG is.
+    fn scale(&self) -> f32 {
+        self.scale.unwrap_or(SCALE)
     }
 
     /// What the page shows beside the alignments.
@@ -227,7 +234,10 @@ impl Align {
             linking: self.linking(),
             all: self.page.heads == Heads::All,
         };
-        let heads = || Look::open(&self.model, &self.asked(), view, session);
+        // The model is read once more, which need not be told.
+        let quiet = Console::new(When::Never, Verbosity::Quiet);
+        let quiet = Session { console: &quiet, ..session.clone() };
+        let heads = || Look::open(&self.model, &self.asked(), view, &quiet);
         let beside = |dir| Look::open(dir, &Asked::default(), view, session);
         Ok(Page {
             name: self.model.display().to_string(),

@@ -151,7 +151,12 @@ impl Quickstart {
         out.write_all(map.as_bytes())?;
         let sentences: Vec<Sentence<'_>> = (1..)
             .zip(&alignments)
-            .map(|(line, one)| Sentence { line, alignments: vec![vec![one]], ..Default::default() })
+            .map(|(line, one)| Sentence {
+                line,
+                alignments: vec![vec![one]],
+                notes: html::notes(one),
+                ..Default::default()
+            })
             .collect();
         let models = vec![Model { name: "English–Spanish".into(), ..Model::default() }];
         let page = html::draw(

@@ -1,6 +1,7 @@
 //! `nmt translate`: text in, text out.
 
 mod demands;
+mod links;
 mod session;
 
 use std::{
@@ -15,10 +16,11 @@ use serde::Serialize;
 use translate::Translation;
 
 use self::demands::{Demands, Incoming};
+use self::links::Alignments;
 use crate::{
     attended::AttendedArgs,
     cli::Session,
-    console::{Console, Hint, Misuse, grouped},
+    console::{Console, Misuse, grouped},
     ensemble::EnsembleArgs,
     input::READ_AHEAD,
     judged::Judged,
@@ -88,6 +90,8 @@ pub(crate) struct Translate {
     format: Format,
 
     /// Write word alignments to FILE, one line of `source-target` pairs per sentence
+    ///
+    /// A FILE called `.html` is a page to look at in a browser, as `nmt align --format html` makes it.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     alignment: Option<PathBuf>,
 
@@ -144,7 +148,9 @@ impl Translate {
         let start = Instant::now();
         let mut tally = Tally::default();
         let mut output = Output::open(self.out.as_deref())?;
-        let mut alignments = self.alignment.as_deref().map(Some).map(Output::open).transpose()?;
+        let name = || self.model.display().to_string();
+        let open = |path| Alignments::open(path, name());
+        let mut alignments = self.alignment.as_deref().map(open).transpose()?;
         let lines = self.demands.requests(self.input.as_deref(), terms)?;
         for translated in translator.translate_lines(lines, self.read_ahead) {
             let (Incoming { request, defect }, found) = translated?;
@@ -156,7 +162,7 @@ impl Translate {
             tally.add(&found);
             self.write(&mut output, &request.text, &found, &tally)?;
             if let Some(file) = &mut alignments {
-                writeln!(file, "{}", links(&found).hint(NO_ATTENTION)?)?;
+                file.write(tally.lines, &found)?;
             }
             output.flush()?;
         }
@@ -198,18 +204,6 @@ impl Translate {
         }
         Ok(())
     }
-}
-
-/// What to do with a model that aligns nothing.
-const NO_ATTENTION: &str = "only a model with attention can say what it looked at";
-
-/// The word links of the best translation.
-fn links(found: &[Translation]) -> anyhow::Result<String> {
-    let Some(best) = found.first() else {
-        return Ok(String::new());
-    };
-    let alignment = best.alignment.as_ref();
-    Ok(alignment.ok_or_else(|| anyhow::anyhow!("the model has no alignment"))?.to_string())
 }
 
 /// How much was translated.
@@ -296,14 +290,5 @@ mod tests {
         assert!(told.ends_with(" · 1 cut off at the longest allowed length"), "{told}");
         tally.add(&[Translation { unmet: vec!["x".into()], ..translation("c", -1.0) }]);
         assert!(tally.told_unmet().starts_with("1 translation lacks phrases that were required"));
-    }
-
-    #[test]
-    fn a_model_without_attention_is_an_error_only_where_links_are_asked_for() {
-        assert!(links(&[translation("a", -1.0)]).is_err());
-        assert_eq!(links(&[]).unwrap(), "");
-        let alignment = translate::Alignment { links: vec![(0, 1), (2, 0)], ..Default::default() };
-        let found = Translation { alignment: Some(alignment), ..translation("a", -1.0) };
-        assert_eq!(links(&[found]).unwrap(), "0-1 2-0");
     }
 }

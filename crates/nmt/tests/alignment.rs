@@ -218,7 +218,7 @@ fn options_that_contradict_each_other_are_misuse() {
             "expected argmax, threshold:WEIGHT or one-to-one",
         ),
         ("align transformer src tgt --links argmax --threshold 0.1", "cannot be used with"),
-        ("align transformer src tgt --gold tgt", "required arguments were not provided"),
+        ("align transformer src tgt --gold tgt", "`--gold` is for `--calibrate` and for pages"),
         ("align transformer src tgt --calibrate --layer 1", "cannot be used with"),
         ("align transformer src tgt --shift 2", "2 is not in 0..=1"),
     ] {

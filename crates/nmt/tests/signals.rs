@@ -6,7 +6,7 @@ mod untrained;
 
 use model::{ModelConfig, RnnConfig, TransformerConfig};
 use place::Place;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const SRC: &str = "the dog sleeps under a tree\n\na man reads the old book\n";
 const HYP: &str = "der Hund Hund schläft\n\na man reads the old Buch\n";
@@ -54,7 +54,7 @@ fn values(jsonl: &str) -> Vec<Value> {
 fn translations_in_json_carry_their_signals() {
     let place = place();
     for model in ["rnn", "transformer"] {
-        let json =
+        let lines =
             values(&data(&place, &format!("translate {model} src --nbest 2 --format jsonl")));
         for translation in lines.iter().flat_map(|line| line["translations"].as_array().unwrap()) {
             let (alignment, signals) = (&translation["alignment"], &translation["signals"]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use model::{Attended, Ready, SearchPrecision};
 use translate::{
-    Alignment, Translation, Translator,
+    Alignment, Translator,
     alignment::{Gold, Level, Linking, Reading, parse_links},
     translator::Grid,
 };
@@ -19,6 +19,9 @@ use crate::{
     load::{self, Asked},
     render::html::{self, About, Sentence},
 };
+
+/// Sentences that are looked at together: all their attentions are in memory.
+const TOGETHER: usize = 256;
 
 /// What a page shows beside the alignment of the model.
 #[derive(Clone, Debug, clap::Args)]
@@ -157,7 +160,9 @@ impl Page {
     ) -> Stream<'a, String> {
         let mut told = false;
         some_at_a_time(aligned, move |some| {
-            let (shown, strange) = self.shown(some)?;
+            let parts = some.chunks(TOGETHER).map(|some| self.shown(some));
+            let parts = parts.collect::<anyhow::Result<Vec<_>>>()?;
+            let strange = parts.iter().find_map(|(_, strange)| *strange);
             if let (Some(line), false) = (strange, told) {
                 told = true;
                 console.warn(format!(
@@ -165,12 +170,12 @@ impl Page {
                      without it"
                 ));
             }
-            Ok(shown)
+            Ok(parts.into_iter().flat_map(|(shown, _)| shown).collect())
         })
     }
 
     /// [`Self::sentences`] for some, and the first line that has other words for a model.
-    fn shown(&self, some: Vec<Aligned>) -> anyhow::Result<(Vec<String>, Option<usize>)> {
+    fn shown(&self, some: &[Aligned]) -> anyhow::Result<(Vec<String>, Option<usize>)> {
         let pairs: Vec<_> =
             some.iter().map(|pair| (pair.src.clone(), pair.tgt.text.clone())).collect();
         let of = |look: &Option<Look>| look.as_ref().map(|look| look.alignments(&pairs));
@@ -194,8 +199,9 @@ impl Page {
             shown.push(html::sentence(&Sentence {
                 line: pair.line,
                 alignments: std::iter::once(first).chain(second).collect(),
-                score: score(&pair.tgt),
+                score: html::score(&pair.tgt),
                 gold: self.gold_of(pair.line)?,
+                notes: html::notes(alignment),
                 ..Sentence::default()
             }));
         }
@@ -213,10 +219,4 @@ impl Page {
 /// Whether two alignments are between as many words.
 fn same_words(one: &Alignment, other: &Alignment) -> bool {
     one.src_words.len() == other.src_words.len() && one.tgt_words.len() == other.tgt_words.len()
-}
-
-/// Mean log-probability of a token; none without tokens.
-fn score(tgt: &Translation) -> Option<f64> {
-    let n = tgt.tokens.len();
-    (n > 0).then(|| tgt.log_prob / n as f64)
 }

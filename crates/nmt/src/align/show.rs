@@ -12,6 +12,9 @@ use crate::{
     render::{Matrix, html, png, svg, terminal},
 };
 
+/// How many times as large as in SVG a picture in PNG usually is: sharp on most screens.
+pub(super) const SCALE: f32 = 2.0;
+
 /// How alignments are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
@@ -72,11 +75,18 @@ impl Show<'_> {
             Format::Pharaoh => format!("{alignment}\n"),
             Format::Tsv => alignment.to_tsv() + "\n",
             Format::Jsonl => serde_json::to_string(record)? + "\n",
-            Format::Svg => svg::draw(&title, &matrix, svg::Colors::Reader),
+            Format::Svg => svg::draw(&title, &matrix, svg::Medium::Screen),
             Format::Png => return self.paint(&title, &matrix),
             Format::Html => {
                 let (alignments, gold) = (vec![vec![alignment]], self.page.gold_of(line)?);
-                html::sentence(&html::Sentence { line, alignments, gold, ..Default::default() })
+                let notes = html::notes(alignment);
+                html::sentence(&html::Sentence {
+                    line,
+                    alignments,
+                    gold,
+                    notes,
+                    ..Default::default()
+                })
             }
         };
         Ok(text.into_bytes())
@@ -84,7 +94,7 @@ impl Show<'_> {
 
     /// A pair as a picture in pixels; says which letters no font has.
     fn paint(&self, title: &str, matrix: &Matrix<'_>) -> anyhow::Result<Vec<u8>> {
-        let picture = svg::draw(title, matrix, svg::Colors::Light);
+        let picture = svg::draw(title, matrix, svg::Medium::Paint);
         let painted = png::paint(&picture, self.scale).context("cannot paint a picture");
         let painted = painted.hint("`--format svg` needs no fonts here, and has any size")?;
         if !painted.missing.is_empty() {

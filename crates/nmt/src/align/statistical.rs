@@ -82,7 +82,7 @@ impl Align {
         let chosen = self.chosen(format, Box::new((0..pairs.len()).map(Ok)))?;
         let aligner = self.statistical.train(&pairs, session)?;
         let links = self.links_of(&aligner);
-        let show = Show { format, scale: self.scale, page: &page, console: session.console };
+        let show = Show { format, scale: self.scale(), page: &page, console: session.console };
         let shown = chosen.map(|idx| {
             let idx: usize = idx?;
             if format == Format::Pharaoh {

@@ -8,8 +8,11 @@ mod pack;
 use model::Attended;
 use serde::Serialize;
 use translate::{
-    Alignment,
-    alignment::{Gold, LinkCounts},
+    Alignment, Translation,
+    alignment::{
+        Gold, LinkCounts,
+        signals::{Flag, Thresholds, flags},
+    },
 };
 
 use super::Matrix;
@@ -83,6 +86,12 @@ pub(crate) struct Note {
     pub(crate) src: Vec<usize>,
     /// The target words it is about.
     pub(crate) tgt: Vec<usize>,
+}
+
+/// What looks wrong about a translation, given its alignment.
+pub(crate) fn notes(alignment: &Alignment) -> Vec<Note> {
+    let flags = flags(alignment, &Thresholds::default()).into_iter();
+    flags.map(|Flag { kind, src, tgt }| Note { kind: kind.name().into(), src, tgt }).collect()
 }
 
 /// [`Sentence`] as the script reads it.
@@ -188,6 +197,12 @@ pub(crate) fn sentence(sentence: &Sentence<'_>) -> String {
             .map(|views| views.iter().map(pack::pack).collect())
             .collect(),
     })
+}
+
+/// Mean log-probability of a token; none without tokens.
+pub(crate) fn score(tgt: &Translation) -> Option<f64> {
+    let n = tgt.tokens.len();
+    (n > 0).then(|| tgt.log_prob / n as f64)
 }
 
 /// Mean entropy of what the target words looked at, in bits; the end of the source is one of the

@@ -34,18 +34,19 @@ const DARK: &str = "\
 @media(prefers-color-scheme:dark){.ground{fill:#14171e}text{fill:#e6e8ee}\
 .grid{stroke:#2a2f3a}.w{fill:#6aa3ff}.l{stroke:#ffb86b}}";
 
-/// The colours of a picture.
+/// What a picture is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Colors {
-    /// On a light or a dark ground, as the reader prefers.
-    Reader,
-    /// On a light ground.
-    Light,
+pub(crate) enum Medium {
+    /// For browsers and their like: on a light or a dark ground, as the reader prefers.
+    Screen,
+    /// For [`png`](super::png), which knows no preferences, and for which text starts on the left
+    /// whatever its direction is.
+    Paint,
 }
 
 /// Draws `matrix` as a complete SVG document.
-pub(crate) fn draw(title: &str, matrix: &Matrix<'_>, colors: Colors) -> String {
-    let dark = if colors == Colors::Reader { DARK } else { "" };
+pub(crate) fn draw(title: &str, matrix: &Matrix<'_>, medium: Medium) -> String {
+    let dark = if medium == Medium::Screen { DARK } else { "" };
     let place = Place::new(title, matrix);
     let mut out = String::new();
     let title = escape(title);
@@ -63,7 +64,7 @@ pub(crate) fn draw(title: &str, matrix: &Matrix<'_>, colors: Colors) -> String {
             MARGIN + FONT
         ),
     );
-    write_words(&mut out, matrix, &place);
+    write_words(&mut out, matrix, &place, medium);
     write_grid(&mut out, matrix, &place);
     write_cells(&mut out, matrix, &place);
     out.push_str("</svg>\n");
@@ -106,16 +107,19 @@ impl Place {
 }
 
 /// Writes the words of both axes.
-fn write_words(out: &mut String, matrix: &Matrix<'_>, place: &Place) {
+fn write_words(out: &mut String, matrix: &Matrix<'_>, place: &Place, medium: Medium) {
+    let anchor =
+        |edge: Edge, word: &str| edge.anchor(medium == Medium::Screen && right_to_left(word));
     for (idx, word) in matrix.src.iter().enumerate() {
         let (x, y) = place.cell(idx, 0);
         let (x, y) = (x + 0.6 * CELL, y - GAP);
         let turn = format!(" transform=\"rotate(-55 {x} {y})\"");
-        write_word(out, word, (x, y), Edge::Left, &turn);
+        write_word(out, word, (x, y), anchor(Edge::Left, word), &turn);
     }
     for (idx, word) in matrix.tgt.iter().enumerate() {
         let (x, y) = place.cell(0, idx);
-        write_word(out, word, (x - GAP, y + 0.5 * CELL + 0.35 * FONT), Edge::Right, "");
+        let y = y + 0.5 * CELL + 0.35 * FONT;
+        write_word(out, word, (x - GAP, y), anchor(Edge::Right, word), "");
     }
 }
 
@@ -126,12 +130,17 @@ enum Edge {
     Right,
 }
 
+impl Edge {
+    /// The same in words of SVG, where `start` is where reading starts: the right edge of a word that
+    /// is read from the right.
+    fn anchor(self, from_right: bool) -> &'static str {
+        if (self == Self::Left) == from_right { "end" } else { "start" }
+    }
+}
+
 /// Writes a word, in logical order and marked with its direction.
-fn write_word(out: &mut String, word: &str, (x, y): (f32, f32), edge: Edge, turn: &str) {
-    let rtl = right_to_left(word);
-    // `start` is where reading starts: the right edge of a word read from right to left.
-    let anchor = if (edge == Edge::Left) == rtl { "end" } else { "start" };
-    let direction = if rtl { "rtl" } else { "ltr" };
+fn write_word(out: &mut String, word: &str, (x, y): (f32, f32), anchor: &str, turn: &str) {
+    let direction = if right_to_left(word) { "rtl" } else { "ltr" };
     let shown = shorten(word);
     let whole =
         if shown == word { String::new() } else { format!("<title>{}</title>", escape(word)) };
@@ -223,7 +232,7 @@ mod tests {
         let text = draw(
             "x",
             &Matrix { src: &src, tgt: &tgt, weights: &weights, links: &links },
-            Colors::Reader,
+            Medium::Screen,
         );
         assert_eq!(text.matches("class=\"w\"").count(), 3);
         assert_eq!(text.matches("class=\"l\"").count(), 2);
@@ -236,7 +245,7 @@ mod tests {
         let tgt = split("]]> --> \u{1b}[0m \u{ffff}");
         let weights = vec![vec![0.25; src.len()]; tgt.len()];
         let matrix = Matrix { src: &src, tgt: &tgt, weights: &weights, links: &[(0, 0)] };
-        let text = draw("<title> & \"title\"", &matrix, Colors::Reader);
+        let text = draw("<title> & \"title\"", &matrix, Medium::Screen);
         let names = elements(&text).unwrap();
         assert!(!names.contains(&"script".to_owned()), "{names:?}");
         assert!(!text.contains(['\u{1b}', '\u{ffff}']));
@@ -245,15 +254,15 @@ mod tests {
     #[test]
     fn only_a_picture_that_follows_its_reader_has_two_sets_of_colours() {
         let matrix = Matrix { src: &[], tgt: &[], weights: &[], links: &[] };
-        assert!(draw("", &matrix, Colors::Reader).contains("@media(prefers-color-scheme:dark)"));
-        assert!(!draw("", &matrix, Colors::Light).contains("@media"));
+        assert!(draw("", &matrix, Medium::Screen).contains("@media(prefers-color-scheme:dark)"));
+        assert!(!draw("", &matrix, Medium::Paint).contains("@media"));
     }
 
     #[test]
     fn a_word_read_from_the_right_says_so() {
         let (src, tgt) = (split("שלום"), split("مرحبا peace"));
         let text =
-            draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] }, Colors::Reader);
+            draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] }, Medium::Screen);
         assert!(
             text.contains(
                 "text-anchor=\"end\" direction=\"rtl\" unicode-bidi=\"isolate\" transform"
@@ -268,11 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn a_painter_starts_every_word_on_the_left() {
+        let (src, tgt) = (split("שלום"), split("مرحبا"));
+        let matrix = Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] };
+        let text = draw("", &matrix, Medium::Paint);
+        let anchors: Vec<_> = text.split("text-anchor=\"").skip(1).map(|rest| &rest[..3]).collect();
+        assert_eq!(anchors, ["sta", "end"]);
+    }
+
+    #[test]
     fn a_very_long_word_is_cut_and_kept_as_a_tip() {
         let word = "x".repeat(50);
         let (src, tgt) = (vec![word.clone()], split("x"));
         let text =
-            draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] }, Colors::Reader);
+            draw("", &Matrix { src: &src, tgt: &tgt, weights: &[], links: &[] }, Medium::Screen);
         assert!(text.contains(&format!(">{}…<title>{word}</title>", "x".repeat(31))));
     }
 
@@ -286,7 +304,7 @@ mod tests {
         ) {
             let weights = vec![vec![0.2; src.len()]; tgt.len()];
             let matrix = Matrix { src: &src, tgt: &tgt, weights: &weights, links: &links };
-            prop_assert!(elements(&draw(&title, &matrix, Colors::Reader)).is_ok());
+            prop_assert!(elements(&draw(&title, &matrix, Medium::Screen)).is_ok());
         }
     }
 }

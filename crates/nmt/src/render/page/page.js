@@ -80,7 +80,7 @@ function errorRate(links, { sure, possible }) {
 }
 
 function nameOf(key) {
-  if (key === "") return "alignment of the model";
+  if (key === "") return "alignment";
   if (key === "all") return "mean of all layers";
   const [layer, head] = key.split(".");
   return head === undefined ? `layer ${layer}, mean of heads` : `layer ${layer}, head ${head}`;
@@ -108,6 +108,8 @@ const suspicious = (() => {
   const low = limit("score", EXTREME), high = limit("entropy", 1 - EXTREME);
   return s => Boolean(s.notes) || s.score < low || s.entropy > high;
 })();
+/** What the list shows a number of. */
+const listedBy = () => measures[state.sort] || measures.aer || measures.score || measures.length;
 const kindsOf = s => [...(suspicious(s) ? [SUSPICIOUS] : []), ...new Set((s.notes || []).map(note => note.kind))];
 const kinds = new Map();
 for (const s of sentences) for (const kind of kindsOf(s)) kinds.set(kind, (kinds.get(kind) || 0) + 1);
@@ -202,7 +204,8 @@ function controls() {
   reverse.setAttribute("aria-pressed", state.reverse);
   for (const button of at("kinds").children) button.setAttribute("aria-pressed", state.only.includes(button.dataset.kind));
   const all = sentences.length.toLocaleString("en"), some = shown.length.toLocaleString("en");
-  at("count").textContent = shown.length === sentences.length ? `${all} sentences` : `${some} of ${all} sentences`;
+  const measure = listedBy();
+  at("count").replaceChildren(make("span", { textContent: `${shown.length === sentences.length ? all : `${some} of ${all}`} sentences` }), make("span", { textContent: measure?.name ?? "" }));
   at("rows").style.height = `${shown.length * ROW}px`;
 }
 
@@ -210,12 +213,12 @@ function controls() {
 function rows() {
   const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 4);
   const some = shown.slice(first, first + Math.ceil((list.clientHeight || 600) / ROW) + 8);
-  const measure = measures[state.sort] || measures.aer || measures.score || measures.length;
+  const measure = listedBy();
   at("rows").replaceChildren(...some.map((idx, n) => {
-    const s = sentences[idx], value = measure.of(s);
+    const s = sentences[idx], value = measure?.of(s);
     const text = words => make("bdi", { dir: rtl(words) ? "rtl" : "ltr", textContent: words.join(" ") });
     const row = make("div", { className: "row", id: `row-${idx}` },
-      make("div", {}, make("small", { textContent: s.n }), text(s.src), make("small", { textContent: value === undefined ? "" : measure.show(value), title: measure.name })),
+      make("div", {}, make("small", { textContent: s.n }), text(s.src), make("small", { textContent: value === undefined ? "" : measure.show(value), title: measure?.name ?? "" })),
       make("div", {}, make("small", { className: "flag", textContent: s.notes ? "⚑" : "", title: s.notes ? kindsOf(s).join(", ") : "" }), text(s.tgt)));
     row.style.top = `${(first + n) * ROW}px`;
     row.dataset.idx = idx;

@@ -2,6 +2,7 @@
 
 const main = at("main");
 const HELP = "Point at a word to see what it is aligned with, click to hold it. Keys: arrows from word to word, j and k to the next sentence and back, [ and ] through layers and heads, / to search.";
+const LABELLED = .03; // weights that are written at words
 const LARGEST = 28, SMALLEST = 14; // sides of a cell, in pixels
 /** What is drawn now. */
 let open = null;
@@ -10,7 +11,7 @@ function show(moved) {
   const sentence = sentences[current];
   if (moved || !open) frame(sentence);
   const views = about.models.map((_, model) => viewed(sentence, model, state.views[model]) ?? viewed(sentence, model, ""));
-  Object.assign(open, { views, gold: gold(sentence), pinned: null, marks: [], tags: [] });
+  Object.assign(open, { views, gold: gold(sentence), marks: [], tags: [] });
   numbers(sentence);
   stage(sentence);
   open.maps = views.map((view, model) => map(sentence, view, model));
@@ -22,7 +23,7 @@ function show(moved) {
   }
   fit();
   position();
-  clear();
+  restore();
   document.documentElement.dataset.views = state.views.slice(0, views.length).map(key => key || "read").join(",");
 }
 
@@ -35,6 +36,7 @@ function frame(sentence) {
     return made;
   };
   open = {
+    pinned: null, // the word that is held
     stage: make("div", { className: "stage" }), told: make("p", { id: "told" }), legend: make("p", { className: "legend" }),
     place: make("h2"), numbers: make("dl"), cards: [], heads: [],
     back: button("‹", "Sentence before", () => step(-1)), next: button("›", "Next sentence", () => step(1)),
@@ -185,9 +187,15 @@ function legend() {
 
 /* ---- Matrices ---- */
 
+/** What is shown of a model. */
+function titleOf(model) {
+  const { read } = about.models[model], key = state.views[model];
+  return key || !read ? nameOf(key) : `alignment: ${nameOf(read)}`;
+}
+
 function map(sentence, view, model) {
   const card = open.cards[model];
-  const title = make("h3", {}, about.models.length > 1 ? `${isolated(about.models[model].name)} ` : "", make("span", { textContent: nameOf(state.views[model]) }));
+  const title = make("h3", {}, about.models.length > 1 ? `${isolated(about.models[model].name)} ` : "", make("span", { textContent: titleOf(model) }));
   if (!view) {
     card.replaceChildren(title, make("p", { textContent: "This model counts other words in this sentence." }));
     return null;
@@ -204,6 +212,7 @@ function map(sentence, view, model) {
     const link = s + t * sentence.src.length, linked = view.links.has(link);
     const cell = make("td", { title: `${isolated(sentence.src[s])} → ${isolated(sentence.tgt[t])}  ${percent(weight)}${linked ? ", linked" : ""}` });
     if (weight > 0) cell.style.setProperty("--share", `${100 * weight}%`);
+    if (weight > .5) cell.classList.add("strong");
     if (linked) cell.classList.add("linked");
     if (linked && other && !other.links.has(link)) cell.classList.add(model ? "two" : "one");
     if (open.gold?.possible.has(link)) cell.classList.add(open.gold.sure.has(link) ? "sure" : "possible");
@@ -313,7 +322,7 @@ function choose(side, idx, only = -1) {
     maps.forEach((drawn, model) => {
       if (!drawn) return;
       const weight = views[model].rows[t][s], cell = drawn.cells[t][s];
-      mark(cell, side === "tgt" ? "row-lit" : "column-lit");
+      mark(cell, "lit");
       if (weight >= FAINTEST) tag(cell, "shown", Math.round(100 * weight));
     });
     const most = Math.max(...weights);
@@ -321,8 +330,8 @@ function choose(side, idx, only = -1) {
     word.style.setProperty("--share", `${100 * most}%`);
     mark(word, "near");
     if (linked.includes(true)) for (const drawn of maps) if (drawn) mark(drawn.heads[other][o], "near");
-    const text = weights.map(weight => Math.round(100 * weight)).join(" | ") + " %";
-    tag(word, "weight", text);
+    const numbers = weights.map(weight => Math.round(100 * weight)), text = `${numbers.join(" | ")} %`;
+    if (most >= LABELLED) tag(word, "weight", numbers.length > 1 ? numbers.join("|") : text);
     told.push([most, o, `${isolated(word.textContent)} ${text}${linked.every(Boolean) ? ", linked" : linked.includes(true) ? ", linked in one" : ""}`]);
   });
   open.stage.classList.add("choosing");
