@@ -1,16 +1,16 @@
 //! Pages and pictures of alignments: what is in them, and what a browser makes of a page. Where no
 //! Chromium is on the path, tests of the browser say that they are skipped.
 
+mod counting;
 mod place;
+mod untrained;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
 use assert_cmd::Command;
-use candle_core::Device;
-use model::{Model, ModelConfig, Special, TransformerConfig, Vocabs};
+use model::{ModelConfig, TransformerConfig};
 use place::Place;
 use serde_json::Value;
-use text::{Tokenizer, TokenizerConfig, Tokenizers, vocab};
 
 const SRC: &str = "the dog sleeps under a tree\nit rains\na man reads the old book\n";
 const TGT: &str = "der Hund schläft unter einem Baum\nes regnet\nein Mann liest das alte Buch\n";
@@ -30,19 +30,7 @@ fn models() -> Place {
             decoder_layers: size(layers),
             ..TransformerConfig::default()
         });
-        let lines: Vec<String> = format!("{SRC}{TGT}").lines().map(str::to_owned).collect();
-        let tokenizer = Tokenizer::train(&TokenizerConfig::default(), lines.into_iter());
-        let tokenizer = tokenizer.expect("a tokenizer can be learned");
-        let (size, fingerprint) = (tokenizer.vocab_size(), tokenizer.fingerprint());
-        let (src_fingerprint, tgt_fingerprint) = (fingerprint.clone(), fingerprint);
-        let vocabs = Vocabs { src: size, tgt: size, joint: true, src_fingerprint, tgt_fingerprint };
-        let special =
-            Special { pad: vocab::PAD, unk: vocab::UNK, bos: vocab::BOS, eos: vocab::EOS };
-        let model = Model::new(&config, vocabs, special, seed, &Device::Cpu);
-        let dir = place.path(name);
-        fs::create_dir_all(&dir).expect("a folder can be made");
-        model.expect("a model").save(&dir).expect("a model can be written");
-        Tokenizers::one(tokenizer).save(&dir).expect("a tokenizer can be written");
+        untrained::write(&place.path(name), &config, &format!("{SRC}{TGT}"), seed);
     }
     place
 }
@@ -223,6 +211,28 @@ fn a_browser_opens_each_sentence_and_view_by_its_address() {
     assert_eq!(["line", "shown", "views"].map(|name| told(&lost, name)), ["1", "0", "read,read"]);
     let sorted = open("#0&sort=length&reverse");
     assert_eq!(told(&sorted, "line"), "2", "the shortest sentence comes first");
+}
+
+#[test]
+fn a_browser_plays_the_validations_of_a_run() {
+    let place = Place::counting();
+    let transformer = "--set model={transformer={dim=16,heads=2,ffn_dim=16,decoder_layers=2}}";
+    place.done(&format!("train toy.toml {transformer} --set training.validate_every=2"));
+    let page = fs::read_to_string(place.path("runs/toy/alignments.html")).expect("a page");
+    let frames = serde_json::json!(["update 2", "update 4", "update 6"]);
+    assert_eq!(data(&page)["about"]["frames"], frames);
+    let Some(browser) = chromium() else { return };
+    let open = |fragment: &str| opened(&browser, &place, "runs/toy/alignments.html", fragment);
+    let [last, first] = ["", "#0&frame=0&view=1.1"].map(open);
+    assert_eq!(["frame", "shown", "views"].map(|name| told(&last, name)), ["2", "4", "read"]);
+    assert!(last.contains("<output id=\"frame\" for=\"slider\">update 6</output>"));
+    assert_eq!(["frame", "views"].map(|name| told(&first, name)), ["0", "1.1"]);
+    assert_eq!(told(&open("#0&frame=7"), "frame"), "2", "there is no such frame");
+    let cells = |page: &str| page.split_once("<tbody>").expect("a matrix").1.to_owned();
+    assert_ne!(cells(&open("#0&frame=0")), cells(&last));
+    // Other pages have nothing to play.
+    place.done("align runs/toy/last valid.en valid.de --out page.html");
+    assert!(opened(&browser, &place, "page.html", "").contains("aria-label=\"Frames\" hidden="));
 }
 
 #[test]
