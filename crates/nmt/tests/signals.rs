@@ -6,7 +6,7 @@ mod untrained;
 
 use model::{ModelConfig, RnnConfig, TransformerConfig};
 use place::Place;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SRC: &str = "the dog sleeps under a tree\n\na man reads the old book\n";
 const HYP: &str = "der Hund Hund schläft\n\na man reads the old Buch\n";
@@ -56,7 +56,10 @@ fn translations_in_json_carry_their_signals() {
     for model in ["rnn", "transformer"] {
         let lines =
             values(&data(&place, &format!("translate {model} src --nbest 2 --format jsonl")));
-        for translation in lines.iter().flat_map(|line| line["translations"].as_array().unwrap()) {
+        let translated = lines.iter().flat_map(|line| line["translations"].as_array().unwrap());
+        let given = values(&data(&place, &format!("align {model} src hyp --format jsonl")));
+        assert_eq!(given[0]["flags"].as_array().unwrap().last().unwrap()["tgt"], json!([2]));
+        for translation in translated.chain(&given) {
             let (alignment, signals) = (&translation["alignment"], &translation["signals"]);
             let rows = alignment["weights"].as_array().unwrap();
             let n_src = alignment["src_words"].as_array().unwrap().len();
