@@ -8,6 +8,7 @@ mod untrained;
 use std::{env, fs, path::PathBuf, time::Duration};
 
 use assert_cmd::Command;
+use counting::EXPERIMENT;
 use model::{ModelConfig, TransformerConfig};
 use place::Place;
 use serde_json::Value;
@@ -216,8 +217,11 @@ fn a_browser_opens_each_sentence_and_view_by_its_address() {
 #[test]
 fn a_browser_plays_the_validations_of_a_run() {
     let place = Place::counting();
-    let transformer = "--set model={transformer={dim=16,heads=2,ffn_dim=16,decoder_layers=2}}";
-    place.done(&format!("train toy.toml {transformer} --set training.validate_every=2"));
+    let (data_and_languages, _) = EXPERIMENT.split_once("[model.rnn]").expect("a recurrent model");
+    let transformer = "[model.transformer]\ndim = 16\nheads = 2\nffn_dim = 16\ndecoder_layers = 2\n\
+                       [training]\nupdates = 6\nbatch_tokens = 200\nvalidate_every = 2\n";
+    place.write("toy.toml", format!("{data_and_languages}{transformer}"));
+    place.done("train toy.toml");
     let page = fs::read_to_string(place.path("runs/toy/alignments.html")).expect("a page");
     let frames = serde_json::json!(["update 2", "update 4", "update 6"]);
     assert_eq!(data(&page)["about"]["frames"], frames);

@@ -1,5 +1,7 @@
 //! A small experiment, to count from one number to another, and the program at work on it.
 
+#![allow(dead_code)] // every test uses a part
+
 use std::process::{Child, Command as Process, Stdio};
 
 use crate::place::Place;
