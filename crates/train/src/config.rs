@@ -28,7 +28,7 @@ use self::document::Fault;
 pub use self::{
     data::{CorpusFiles, Data, TrainCorpus},
     document::ConfigError,
-    guided::{Guided, GuidedStep, LinkSource},
+    guided::{Guided, GuidedStep, LinkSource, Unlinked},
     init::Init,
     pattern::Pattern,
     subwords::{BpeDropout, UnigramSampling},

@@ -178,5 +178,5 @@ fn training_pairs(
         return Err(nothing_left(config, &dropped));
     }
     let links = files.into_iter().map(|file| file.map(|file| file.links)).collect();
-    Ok((train, dropped, guided.map(|guided| Links::new(links, guided.step))))
+    Ok((train, dropped, guided.map(|guided| Links::new(links, guided.step, guided.unlinked))))
 }

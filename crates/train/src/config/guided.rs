@@ -26,8 +26,21 @@ pub struct Guided {
     pub heads: Option<Vec<usize>>,
     /// At which step a target token learns to look at what it is linked to.
     pub step: GuidedStep,
+    /// Where target words look that have no link, in pairs that have any.
+    pub unlinked: Unlinked,
     /// Where the links of those corpora come from that name no file of links.
     pub links: LinkSource,
+}
+
+/// What a target word without a link learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unlinked {
+    /// To look at the end of the source, which is how a word is aligned with nothing.
+    #[default]
+    End,
+    /// Nothing: it may look anywhere.
+    Free,
 }
 
 /// Which of the steps around a target token is guided.
@@ -69,6 +82,7 @@ impl Default for Guided {
             layer: None,
             heads: None,
             step: GuidedStep::default(),
+            unlinked: Unlinked::default(),
             links: LinkSource::default(),
         }
     }

@@ -24,7 +24,7 @@ use translate::{
 use super::Train;
 use crate::{
     Error, Result,
-    config::{GuidedStep, TrainCorpus},
+    config::{GuidedStep, TrainCorpus, Unlinked},
 };
 
 /// The links of the pairs of a corpus, in their order.
@@ -177,11 +177,16 @@ pub(crate) struct Links {
     corpora: Vec<Option<WordLinks>>,
     /// Which step of a target token they guide.
     step: GuidedStep,
+    unlinked: Unlinked,
 }
 
 impl Links {
-    pub(super) fn new(corpora: Vec<Option<WordLinks>>, step: GuidedStep) -> Self {
-        Self { corpora, step }
+    pub(super) fn new(
+        corpora: Vec<Option<WordLinks>>,
+        step: GuidedStep,
+        unlinked: Unlinked,
+    ) -> Self {
+        Self { corpora, step, unlinked }
     }
 
     /// Finds links of the corpora that have none, all together, or reads what was found when the
@@ -232,8 +237,15 @@ impl Links {
         let Some(links) = self.corpora.get(corpus).and_then(Option::as_ref) else {
             return Ok(Vec::new());
         };
+        let mut of_tokens = links.between_tokens(pair, tokenizers, ids)?;
+        if self.unlinked == Unlinked::End && !of_tokens.is_empty() {
+            let mut linked = vec![false; ids.1.len()];
+            of_tokens.iter().for_each(|&(_, tgt)| linked[tgt as usize] = true);
+            let end = ids.0.len() as u32;
+            let unlinked = (0..).zip(linked).filter(|&(_, linked)| !linked);
+            of_tokens.extend(unlinked.map(|(tgt, _)| (end, tgt)));
+        }
         let later = self.step.shift() as u32;
-        let of_tokens = links.between_tokens(pair, tokenizers, ids)?;
         Ok(of_tokens.into_iter().map(|(src, tgt)| (src, tgt + later)).collect())
     }
 

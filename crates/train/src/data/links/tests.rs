@@ -5,7 +5,7 @@ use std::fs;
 use text::{TokenizerConfig, TokenizerKind};
 
 use super::*;
-use crate::config::{CorpusFiles, GuidedStep, TrainCorpus};
+use crate::config::{CorpusFiles, GuidedStep, TrainCorpus, Unlinked};
 
 fn tokenizers() -> Tokenizers {
     let lines = (0..50).map(|_| "un deux trois, quatre cinq!".to_owned());
@@ -54,11 +54,29 @@ fn the_step_that_reads_a_token_is_the_one_after_it_was_written() {
     for (step, expected) in [(GuidedStep::Writes, 2), (GuidedStep::Reads, 3)] {
         let mut words = WordLinks::between_words();
         words.push([(0, 1)]);
-        let links = Links::new(vec![Some(words), None], step);
+        let links = Links::new(vec![Some(words), None], step, Unlinked::Free);
         let of = |corpus| links.of_steps(corpus, 0, &tokenizers, (&src, &tgt)).unwrap();
         assert_eq!(of(0).last(), Some(&(0, expected)));
         assert_eq!(of(1), []);
     }
+}
+
+#[test]
+fn what_has_no_link_looks_at_the_end_of_the_source_in_pairs_that_have_links() {
+    let tokenizers = tokenizers();
+    let [src, tgt] = ["a b", "x y"].map(|text| bytes(&tokenizers, text));
+    let mut words = WordLinks::between_words();
+    words.push([(0, 1)]);
+    words.push([]);
+    let links = Links::new(vec![Some(words)], GuidedStep::Writes, Unlinked::End);
+    let of = |pair| links.of_steps(0, pair, &tokenizers, (&src, &tgt)).unwrap();
+    let (n_src, n_tgt) = (src.len() as u32, tgt.len() as u32);
+    let found = of(0);
+    let linked: Vec<u32> = found.iter().filter(|link| link.0 < n_src).map(|link| link.1).collect();
+    let rest: Vec<u32> = found.iter().filter(|link| link.0 == n_src).map(|link| link.1).collect();
+    assert!(linked.contains(&(n_tgt - 1)) && rest.contains(&0), "{found:?}");
+    assert!((0..n_tgt).all(|tgt| linked.contains(&tgt) != rest.contains(&tgt)), "{found:?}");
+    assert_eq!(of(1), [], "a pair without links says nothing");
 }
 
 #[test]
