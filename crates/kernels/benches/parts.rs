@@ -12,6 +12,7 @@ use kernels::activation::{self, Activation, Kept};
 use kernels::cross_entropy::{self, RDrop};
 use kernels::dropout::{self, Mask};
 use kernels::embedding::{self, Lookup};
+use kernels::logits;
 use kernels::matmul::Target;
 use kernels::norm::{self, Norm};
 use kernels::positions::{self, Positions};
@@ -29,6 +30,7 @@ fn main() -> Result<()> {
     activations()?;
     dropouts()?;
     words()?;
+    scores()?;
     losses()
 }
 
@@ -127,6 +129,27 @@ fn words() -> Result<()> {
     let sinusoids = Tensor::new(sinusoids, &Device::Cpu)?.reshape((16, DIM))?;
     let plain = || positions::reference(&table, &ids, 22.6, &sinusoids, &places);
     report(&format!("words [{VOCAB}, {DIM}] at places"), [forward, both], plain)
+}
+
+/// What search needs of the scores of a vocabulary; “both” with what makes log-probabilities of
+/// them.
+fn scores() -> Result<()> {
+    const SHAPE: (usize, usize) = (32, 10_000);
+    let x = random(SHAPE.0 * SHAPE.1);
+    let chunks = SHAPE.1.div_ceil(logits::CHUNK);
+    let (mut peaks, mut sums) = (vec![0.0; chunks], vec![0.0; chunks]);
+    let mut digests = |shift: bool| {
+        for row in x.chunks_exact(SHAPE.1) {
+            logits::digest(row, &mut peaks, &mut sums);
+            if shift {
+                black_box(logits::log_softmax_shift(&peaks, &sums));
+            }
+        }
+    };
+    let times = [milliseconds(|| digests(false)), milliseconds(|| digests(true))];
+    let tensor = var(&x, SHAPE)?;
+    let plain = || candle_nn::ops::log_softmax(tensor.as_tensor(), 1);
+    report(&format!("digest [{}, {}]", SHAPE.0, SHAPE.1), times, plain)
 }
 
 fn losses() -> Result<()> {
