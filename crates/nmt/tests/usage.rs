@@ -58,7 +58,7 @@ fn colour_is_used_when_asked_for() {
 
 #[test]
 fn addresses_are_data() {
-    let (code, stdout, stderr) = nmt(&["fetch", "multi30k-en-fr"]);
+    let (code, stdout, stderr) = nmt(&["fetch", "multi30k-en-fr", "--addresses"]);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_eq!(stdout.lines().count(), 6);
     assert!(stdout.lines().all(|line| line.starts_with("https://")), "{stdout}");

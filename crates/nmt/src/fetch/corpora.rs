@@ -16,6 +16,26 @@ pub(super) struct Corpus {
     pub(super) files: Files,
 }
 
+impl Corpus {
+    /// Names of the files to download.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        match &self.files {
+            Files::Lines(parts) => {
+                parts.iter().flat_map(|part| &part.files).map(|file| file.0).collect()
+            }
+            Files::Tsv { archive, .. } => vec![archive],
+        }
+    }
+
+    /// The zip archive that holds the corpus, if one does.
+    pub(super) fn archive(&self) -> Option<&'static str> {
+        match &self.files {
+            Files::Lines(_) => None,
+            Files::Tsv { archive, .. } => Some(archive),
+        }
+    }
+}
+
 /// How a corpus is stored.
 #[derive(Debug)]
 pub(super) enum Files {
