@@ -7,7 +7,7 @@
 # What CORPORA must hold stands in align_text.py; pairs are en-es, en-fr and grc-en (en-es and grc-en
 # unless given). For each, configs/align-guided.toml is trained in both directions on the corpus and on
 # the gold sentences, these ten times as often, but never on their links, and aligns these. Prints error rates with precision and
-# recall: links of each direction (`one-to-one`), and of both after grow-diag-final-and. Runs and links
+# recall: links of each direction (`argmax`), and of both after grow-diag-final-and. Runs and links
 # go to $PEERS_HOME (target/peers unless set); runs that are done are not repeated.
 #
 # With $NMT set to a program, nothing is built.
@@ -67,9 +67,9 @@ for pair in "$@"; do
             sed -n "$(cat "$text/$name.lines")p" "$text/$pair.$side" > "$text/gold.$side"
         done
         one=$home/guided/$pair/last other=$home/guided/$pair-reverse/last
-        "$nmt" align "$one" "$text/gold.src" "$text/gold.tgt" --links one-to-one --quiet \
+        "$nmt" align "$one" "$text/gold.src" "$text/gold.tgt" --quiet \
             > "$text/found.forward"
-        "$nmt" align "$other" "$text/gold.tgt" "$text/gold.src" --links one-to-one --quiet \
+        "$nmt" align "$other" "$text/gold.tgt" "$text/gold.src" --quiet \
             | awk '{ for (i = 1; i <= NF; i++) { split($i, a, "-"); $i = a[2] "-" a[1] } print }' \
             > "$text/found.reverse"
         "$nmt" align "$one" "$text/gold.src" "$text/gold.tgt" --reverse "$other" \
