@@ -29,6 +29,9 @@ enum Sink {
     Gzip(GzEncoder<BufWriter<File>>),
 }
 
+/// How temporary names end.
+const PARTIAL: &str = ".partial";
+
 /// Keeps temporary names of one process apart.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -141,6 +144,23 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     output.finish()
 }
 
+/// Removes what processes that were killed left half-written in `folder`. Nobody else may be writing
+/// there.
+///
+/// # Errors
+/// [`Error::Read`] if the folder cannot be listed, [`Error::Write`] if a file cannot be removed.
+pub fn remove_half_written(folder: &Path) -> Result<()> {
+    let unread = |source| Error::Read { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        if is_temporary(&entry.file_name().to_string_lossy()) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(|source| Error::Write { path, source })?;
+        }
+    }
+    Ok(())
+}
+
 fn close(sink: Sink, ordinary: bool) -> io::Result<()> {
     let file = match sink {
         Sink::Plain(file) => file,
@@ -157,8 +177,20 @@ fn temporary_name(target: &Path) -> Result<PathBuf> {
     })?;
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id();
-    let name = format!(".{}.{process}-{count}.partial", name.to_string_lossy());
+    let name = format!(".{}.{process}-{count}{PARTIAL}", name.to_string_lossy());
     Ok(target.with_file_name(name))
+}
+
+/// Whether [`temporary_name`] makes such names.
+fn is_temporary(name: &str) -> bool {
+    let number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    name.strip_prefix('.')
+        .and_then(|rest| rest.strip_suffix(PARTIAL))
+        .and_then(|rest| rest.rsplit_once('.'))
+        .and_then(|(name, mark)| Some((name, mark.split_once('-')?)))
+        .is_some_and(|(name, (process, count))| {
+            !name.is_empty() && number(process) && number(count)
+        })
 }
 
 #[cfg(test)]
@@ -198,6 +230,20 @@ mod tests {
         output.line("half").unwrap();
         drop(output);
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let others = [".a.1-.partial", ".a.1-2.part", ".a.partial", "a.1-2.partial", "a.txt"];
+        for name in others.iter().chain(&[".a.html.731-0.partial", ".b.4-12.partial"]) {
+            fs::write(folder.path().join(name), "half").unwrap();
+        }
+        // Dropped without its destructor, as if the process were killed.
+        std::mem::forget(Output::create(&folder.path().join("c")).unwrap());
+        assert_eq!(names(folder.path()).len(), others.len() + 3);
+        remove_half_written(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), others);
     }
 
     #[test]

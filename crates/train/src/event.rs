@@ -122,7 +122,7 @@ pub struct Report {
     /// without label smoothing.
     pub loss: f64,
     /// How far guided attention is from its links: mean cross-entropy since the last report, in
-    /// nats per target token that has a link; none if nothing was guided.
+    /// nats per target token that is guided; none if none was.
     pub alignment: Option<f64>,
     /// Learning rate of the last update.
     pub lr: f64,

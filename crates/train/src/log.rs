@@ -27,7 +27,7 @@ const SAMPLES: &str = "samples.txt";
 const SCALARS: &str = "tensorboard/events.out.tfevents.0.nmt";
 
 const METRICS_HEAD: &str = "step,epoch,set,loss_nats_per_token,perplexity,learning_rate,\
-                            gradient_norm,bleu,chrf,alignment_nats_per_linked_token,\
+                            gradient_norm,bleu,chrf,alignment_nats_per_guided_token,\
                             target_tokens_per_second,elapsed_seconds\n";
 
 /// The files of a run's record, open for more.
@@ -234,7 +234,7 @@ mod tests {
         let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
         assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{csv}");
         assert_eq!(rows[1][..4], ["10", "1", "train", "4.4"]);
-        assert_eq!((rows[0][9], rows[1][9]), ("alignment_nats_per_linked_token", ""));
+        assert_eq!((rows[0][9], rows[1][9]), ("alignment_nats_per_guided_token", ""));
         assert_eq!((rows[4][0], rows[4][9]), ("20", "1.5"));
         assert_eq!(rows[2][7..9], ["12.5", "30"]);
         assert_eq!(rows[3][7..9], ["", ""]);

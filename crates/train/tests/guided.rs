@@ -6,7 +6,7 @@ mod toy;
 
 use std::{fs, path::Path};
 
-use model::{Attended, ModelConfig, TransformerConfig};
+use model::Attended;
 use tempfile::TempDir;
 use toy::{assert_same, outcome, run, toy, with_threads};
 use train::{
@@ -21,15 +21,7 @@ use translate::{
 
 /// Gives an experiment a Transformer.
 fn transformer(experiment: &mut Experiment) {
-    let size = |n: usize| n.try_into().unwrap();
-    experiment.model = ModelConfig::Transformer(TransformerConfig {
-        dim: size(24),
-        heads: size(2),
-        ffn_dim: size(48),
-        encoder_layers: size(1),
-        decoder_layers: size(2),
-        ..TransformerConfig::default()
-    });
+    toy::transformer(experiment, 2);
     experiment.training.lr = 0.004.try_into().unwrap();
 }
 

@@ -7,8 +7,7 @@ mod toy;
 
 use std::fs;
 
-use model::{ModelConfig, TransformerConfig};
-use toy::{run, toy};
+use toy::{run, toy, transformer};
 use train::{
     Experiment, Start,
     watch::{self, Watched},
@@ -21,18 +20,6 @@ fn recorded(extra: &[&str], change: impl Fn(&mut Experiment)) -> Vec<Watched> {
     let folder = dir.path().join("run");
     run(&experiment, &folder, Start::New, None).0.unwrap();
     watch::read(&folder).unwrap()
-}
-
-fn transformer(experiment: &mut Experiment) {
-    let size = |n: usize| n.try_into().unwrap();
-    experiment.model = ModelConfig::Transformer(TransformerConfig {
-        dim: size(24),
-        heads: size(2),
-        ffn_dim: size(48),
-        encoder_layers: size(1),
-        decoder_layers: size(3),
-        ..TransformerConfig::default()
-    });
 }
 
 /// Words, rows, sums and links belong together.
@@ -70,7 +57,7 @@ fn the_attention_of_a_recurrent_model_is_recorded_at_every_validation() {
 
 #[test]
 fn every_layer_and_head_of_a_transformer_is_recorded() {
-    let found = recorded(&["training.updates=8"], transformer);
+    let found = recorded(&["training.updates=8"], |experiment| transformer(experiment, 3));
     assert_eq!(found.len(), 4, "as many as usual");
     for watched in &found {
         check(watched);

@@ -19,7 +19,7 @@ pub use self::open::check_tokenizers;
 use self::prepare::{Prepared, Preparer};
 use self::required::Words;
 use crate::{
-    Error, Hypothesis, Result, SearchConfig, Translation,
+    Error, Hypothesis, Result, Scored, SearchConfig, Translation,
     mbr::{self, Mbr},
     request::Line,
     score,
@@ -140,6 +140,17 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
     }
 
     fn align_tokenized(&self, pairs: &[(Tokenized, Tokenized)]) -> Result<Vec<Translation>> {
+        self.each_scored(pairs, |_, (src, tgt), scored| {
+            self.context().given(src, tgt.clone(), scored, &self.config)
+        })
+    }
+
+    /// Does `work` on each pair, of which it gets the index and what the model thinks of it.
+    fn each_scored<R: Send + Sync>(
+        &self,
+        pairs: &[(Tokenized, Tokenized)],
+        work: impl Fn(usize, &(Tokenized, Tokenized), Scored) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
         let len = |(src, tgt): &(Tokenized, Tokenized)| {
             src.encoding.ids.len().max(tgt.encoding.ids.len())
         };
@@ -148,11 +159,8 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
                 batch.iter().map(|&idx| of(&pairs[idx]).encoding.ids.clone()).collect()
             };
             let scored = score(&self.model, &ids(|pair| &pair.0), &ids(|pair| &pair.1))?;
-            let given = |(&idx, scored): (&usize, _)| {
-                let (src, tgt) = &pairs[idx];
-                self.context().given(src, tgt.clone(), scored, &self.config)
-            };
-            batch.iter().zip(scored).map(given).collect()
+            let found = batch.iter().zip(scored);
+            found.map(|(&idx, scored)| work(idx, &pairs[idx], scored)).collect()
         })
     }
 

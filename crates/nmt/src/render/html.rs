@@ -11,11 +11,9 @@ use translate::{
     Alignment, Translation,
     alignment::{
         Gold, LinkCounts,
-        signals::{Flag, Thresholds, flags},
+        signals::{Flag, Thresholds, entropy, flags},
     },
 };
-
-use super::Matrix;
 
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -203,20 +201,6 @@ pub(crate) fn sentence(sentence: &Sentence<'_>) -> String {
 pub(crate) fn score(tgt: &Translation) -> Option<f64> {
     let n = tgt.tokens.len();
     (n > 0).then(|| tgt.log_prob / n as f64)
-}
-
-/// Mean entropy of what the target words looked at, in bits; the end of the source is one of the
-/// places to look at. None without weights.
-fn entropy(alignment: &Alignment) -> Option<f64> {
-    let matrix = Matrix::from(alignment);
-    let bits = |weight: f64| if weight > 0.0 { -weight * weight.log2() } else { 0.0 };
-    let of_word = |tgt: usize| {
-        let words = (0..matrix.src.len()).map(|src| bits(matrix.weight(src, tgt).into()));
-        let eos = alignment.eos.get(tgt).copied().unwrap_or(0.0);
-        words.sum::<f64>() + bits(f64::from(eos).clamp(0.0, 1.0))
-    };
-    let n = matrix.tgt.len();
-    (n > 0 && !matrix.src.is_empty()).then(|| (0..n).map(of_word).sum::<f64>() / n as f64)
 }
 
 /// Share of the links of either that not both have; zero if there are none.

@@ -49,6 +49,7 @@ impl<'a> Run<'a> {
 
     fn claimed(job: &'a Job<'a>, observer: Observer<'a>, lock: File) -> Result<Self> {
         let experiment = job.experiment;
+        text::output::remove_half_written(job.dir)?;
         let checkpoints = Checkpoints::open(job.dir)?;
         let known = known_budget(job)?;
         let resolved = |tokens| experiment.with_batch_tokens(tokens).to_toml();

@@ -10,6 +10,7 @@ use std::{
 
 use candle_core::Device;
 use kernels::{Purpose, Random};
+use model::{ModelConfig, TransformerConfig};
 use tempfile::TempDir;
 use train::{Error, Event, Experiment, Job, Start, Summary, train};
 
@@ -67,6 +68,19 @@ pub(crate) fn toy(extra: &[&str]) -> (TempDir, Experiment) {
     );
     let extra: Vec<String> = extra.iter().map(|text| text.to_string()).collect();
     (dir, Experiment::parse("toy", &text, &extra).unwrap())
+}
+
+/// Gives an experiment a Transformer with so many layers in its decoder, of two heads each.
+pub(crate) fn transformer(experiment: &mut Experiment, decoder_layers: usize) {
+    let size = |n: usize| n.try_into().unwrap();
+    experiment.model = ModelConfig::Transformer(TransformerConfig {
+        dim: size(24),
+        heads: size(2),
+        ffn_dim: size(48),
+        encoder_layers: size(1),
+        decoder_layers: size(decoder_layers),
+        ..TransformerConfig::default()
+    });
 }
 
 /// Runs an experiment; stops it after some update if asked to.

@@ -30,6 +30,8 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub use measures::entropy;
+
 use super::Alignment;
 
 /// Measures of one translation; means over a text are means of these.

@@ -11,7 +11,6 @@ use super::Translator;
 use crate::{
     Result,
     alignment::{Alignment, Gold, LinkCounts, Reading},
-    score,
     translation::{AlignmentView, Tokenized, shifted},
 };
 
@@ -121,10 +120,10 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         let tokenized: Result<Vec<_>> =
             pairs.iter().zip(1..).map(|(pair, line)| preparer.pair(pair, line)).collect();
         let view = AlignmentView::default();
-        let counted = self.each_scored(&tokenized?, |idx, pair, weights| {
+        let counted = self.each_scored(&tokenized?, |idx, pair, scored| {
             let gold = links.get(idx).cloned().unwrap_or_default();
             let of_place = |reading: &Reading| {
-                let links = alignment_at(*reading, grid, view, pair, weights)?.links;
+                let links = alignment_at(*reading, grid, view, pair, &scored.weights)?.links;
                 Ok(LinkCounts::new(&links, &gold))
             };
             places.iter().map(of_place).collect::<Result<Vec<_>>>()
@@ -156,28 +155,10 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         let preparer = self.preparer();
         let tokenized: Result<Vec<_>> =
             pairs.iter().zip(1..).map(|(pair, line)| preparer.pair(pair, line)).collect();
-        self.each_scored(&tokenized?, |_, pair, weights| {
-            let at = |reading: &Reading| alignment_at(*reading, grid, self.view, pair, weights);
+        self.each_scored(&tokenized?, |_, pair, scored| {
+            let at =
+                |reading: &Reading| alignment_at(*reading, grid, self.view, pair, &scored.weights);
             places.iter().map(at).collect::<Result<Vec<_>>>()
-        })
-    }
-
-    /// Does `work` on each pair, of which it gets the index and what the model attended to.
-    fn each_scored<R: Send + Sync>(
-        &self,
-        pairs: &[(Tokenized, Tokenized)],
-        work: impl Fn(usize, &(Tokenized, Tokenized), &[Vec<f32>]) -> Result<R> + Sync,
-    ) -> Result<Vec<R>> {
-        let len = |(src, tgt): &(Tokenized, Tokenized)| {
-            src.encoding.ids.len().max(tgt.encoding.ids.len())
-        };
-        self.each_batch(pairs.iter().map(len), |batch| {
-            let ids = |of: fn(&(Tokenized, Tokenized)) -> &Tokenized| -> Vec<Vec<u32>> {
-                batch.iter().map(|&idx| of(&pairs[idx]).encoding.ids.clone()).collect()
-            };
-            let scored = score(&self.model, &ids(|pair| &pair.0), &ids(|pair| &pair.1))?;
-            let found = batch.iter().zip(scored);
-            found.map(|(&idx, scored)| work(idx, &pairs[idx], &scored.weights)).collect()
         })
     }
 }

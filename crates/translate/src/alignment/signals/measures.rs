@@ -2,8 +2,9 @@
 
 use crate::{Alignment, alignment::Link};
 
-/// Mean entropy of rows in bits, the end of the source included.
-pub(super) fn entropy(alignment: &Alignment) -> Option<f64> {
+/// How much target words hesitate: the mean entropy of their weights over source words and the end
+/// of the source, each row normalised, in bits. None without weights.
+pub fn entropy(alignment: &Alignment) -> Option<f64> {
     let rows = alignment.weights.iter().zip(&alignment.eos);
     mean(rows.filter_map(|(row, eos)| bits(row.iter().chain([eos]).copied())))
 }
