@@ -7,8 +7,9 @@
 # Cells are called KIND-SCORE, or KIND-SCORE-off without input feeding; `none` and `transformer` are
 # the others. Without arguments all are run, one after the other; cells that are done are skipped and
 # interrupted ones resumed, so it can be stopped and started again. All are configs/multi30k-luong.toml
-# with another attention, but `transformer`, which is configs/multi30k-transformer.toml. Each run keeps
-# its whole experiment as `config.toml`. The table of what is done so far is printed at the end.
+# with another attention, but `transformer`, which is configs/multi30k-transformer.toml; they translate
+# fewer lines at each validation. Each run keeps its whole experiment as `config.toml`. The table of what
+# is done so far is printed at the end.
 #
 #   RUNS=runs/grid     where the runs go
 #   THREADS=2          threads to train with; they change no result
@@ -73,7 +74,7 @@ for cell in "${cells[@]}"; do
         fi
         # shellcheck disable=SC2086 # they are several words
         "$nmt" train "$config" --out "$run" --threads "${THREADS:-2}" --quiet "${words[@]}" \
-            --set training.precision="${PRECISION:-bf16}" ${MORE:-}
+            --set training.precision="${PRECISION:-bf16}" --set training.translate_lines=100 ${MORE:-}
     fi
     model=$run/averaged
     "$nmt" translate "$model" "$data/test.en" --out "$run/test.de" --quiet

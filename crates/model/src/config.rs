@@ -188,7 +188,7 @@ impl RnnConfig {
 }
 
 /// A probability in `[0, 1)`. A value of this type has been checked.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct DropRate(f64);
 

@@ -39,6 +39,25 @@ pub enum Error {
         reason: String,
     },
 
+    /// A folder holds no model of Marian's, or one that this program's network cannot be.
+    #[error("{path} describes no Marian model that can be imported: {reason}")]
+    NotMarian {
+        /// The configuration file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
+
+    /// Weights in a form that runs a program when it is read.
+    #[error(
+        "{path} is a Python pickle, which may run any program when it is read: expected \
+         model.safetensors"
+    )]
+    Pickled {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A file is not what was written.
     #[error("{path} is damaged: its checksum is {found}, expected {expected}")]
     Damaged {

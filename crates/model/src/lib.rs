@@ -11,6 +11,7 @@ mod error;
 mod guide;
 mod linear;
 mod loss;
+pub mod marian;
 pub mod memory;
 mod parameters;
 mod plain;

@@ -11,6 +11,7 @@ mod ensemble;
 mod evaluate;
 mod export;
 mod fetch;
+mod import;
 mod info;
 mod input;
 mod judged;

@@ -73,7 +73,7 @@ impl Prepare {
             let tags: Vec<_> = parts.iter().filter_map(|part| part.tag.clone()).collect();
             let learned = learn(&parts, |src, tgt| Tokenizers::train(how, src, tgt))?;
             let mut tokenizers = learned.with_tags(&tags)?;
-            tokenizers.normalize = experiment.data.clean.normalize;
+            tokenizers.normalize = experiment.data.clean.normalize.clone();
             tokenizers.save(&dir)?;
             let (src, tgt) = (tokenizers.src.vocab_size(), tokenizers.tgt.vocab_size());
             let kind = if tokenizers.joint() { "joint" } else { "separate" };

@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn options_can_be_turned_off() {
         let config = CleanConfig {
-            normalize: Normalize { nfc: false, spaces: false },
+            normalize: Normalize::NOTHING,
             drop_identical: false,
             drop_duplicates: false,
             drop_unprintable: false,
@@ -257,7 +257,7 @@ mod tests {
         let read =
             parse(r#"{"max_words": 50, "max_ratio": 3, "normalize": {"nfc": false}}"#).unwrap();
         assert_eq!((read.max_words.get(), read.max_ratio.get()), (50, 3.0));
-        assert_eq!(read.normalize, Normalize { nfc: false, spaces: true });
+        assert_eq!(read.normalize, Normalize { nfc: false, ..Normalize::default() });
         for (bad, expected) in [
             (r#"{"max_ratio": 0.5}"#, "found 0.5, allowed is a number of at least 1"),
             (r#"{"min_words": 0}"#, "nonzero"),

@@ -122,6 +122,22 @@ pub enum Error {
         reason: String,
     },
 
+    /// A file that is no model of SentencePiece, or one that cuts text in another way.
+    #[error("{path} is no SentencePiece model that can be used: {reason}")]
+    NotSentencePiece {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
+
+    /// Models of SentencePiece that make no tokenizers.
+    #[error("no tokenizers can be made of these SentencePiece models: {reason}")]
+    SentencePieces {
+        /// What is wrong with them.
+        reason: String,
+    },
+
     /// A file that should say what is evened out in text and does not.
     #[error("{path} does not say how text is normalised: {reason}")]
     NotNormalize {

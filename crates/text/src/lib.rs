@@ -34,9 +34,9 @@ pub use clean::{CleanConfig, Cleaner};
 pub use corpus::{Columns, Lines, Pair, Pairs};
 pub use duplicates::{HeldOut, NearDuplicates, hold_out};
 pub use error::{Error, Result};
-pub use normalize::Normalize;
+pub use normalize::{Charsmap, Normalize};
 pub use tokenizer::{
-    Decoded, Encoding, Sampler, Sampling, Tag, Tokenizer, TokenizerConfig, TokenizerKind,
-    Tokenizers,
+    Decoded, Encoding, Sampler, Sampling, SentencePiece, Tag, Tokenizer, TokenizerConfig,
+    TokenizerKind, Tokenizers,
 };
 pub use words::{words, words_and_marks};

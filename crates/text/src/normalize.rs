@@ -1,10 +1,13 @@
 //! Unicode form, white space, and characters that do not belong into text.
 
-use std::{borrow::Cow, fs::File, io::Read, path::Path};
+mod charsmap;
+
+use std::{borrow::Cow, fs, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
+pub use self::charsmap::Charsmap;
 use crate::{
     Error, Result,
     output::{Output, Written},
@@ -14,13 +17,13 @@ use crate::{
 const FILE: &str = "normalize.json";
 
 /// Bytes of [`FILE`] that are read at most.
-const LARGEST_FILE: u64 = 1 << 16;
+const LARGEST_FILE: u64 = 1 << 24;
 
 /// Which differences that no reader sees are removed from a text.
 ///
 /// What a model was trained with, it must be used with:
 /// [`Tokenizers`](crate::Tokenizers) keep it beside the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Normalize {
     /// Compose characters: Unicode normalisation form C, so that `e` with an accent is one
@@ -28,17 +31,36 @@ pub struct Normalize {
     pub nfc: bool,
     /// Replace each run of white space by one space and remove it at both ends.
     pub spaces: bool,
+    /// Rules that came with a SentencePiece model, which are applied before all else. No
+    /// configuration can ask for them.
+    #[serde(skip)]
+    pub charsmap: Option<Charsmap>,
+}
+
+/// `normalize.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default = "yes")]
+    nfc: bool,
+    #[serde(default = "yes")]
+    spaces: bool,
+    charsmap: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for Normalize {
     fn default() -> Self {
-        Self { nfc: true, spaces: true }
+        Self { nfc: true, spaces: true, charsmap: None }
     }
 }
 
 impl Normalize {
     /// Text as it is.
-    pub const NOTHING: Self = Self { nfc: false, spaces: false };
+    pub const NOTHING: Self = Self { nfc: false, spaces: false, charsmap: None };
 
     /// Reads `normalize.json` of a folder; [`NOTHING`](Self::NOTHING) where there is none.
     ///
@@ -50,23 +72,34 @@ impl Normalize {
             return Ok(Self::NOTHING);
         }
         let mut content = Vec::new();
-        File::open(&path)
+        fs::File::open(&path)
             .and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut content))
             .map_err(|source| Error::Read { path: path.clone(), source })?;
-        serde_json::from_slice(&content)
-            .map_err(|error| Error::NotNormalize { path, reason: error.to_string() })
+        let wrong = |reason| Error::NotNormalize { path: path.clone(), reason };
+        let File { nfc, spaces, charsmap } =
+            serde_json::from_slice(&content).map_err(|error| wrong(error.to_string()))?;
+        let charsmap = charsmap.map(|text| Charsmap::parse(&text)).transpose().map_err(wrong)?;
+        Ok(Self { nfc, spaces, charsmap })
     }
 
     /// What [`open`](Self::open) reads, safe on the disk but still without its name.
     pub(crate) fn written(&self, dir: &Path) -> Result<Written> {
         let mut output = Output::create(&dir.join(FILE))?;
-        output.line(&format!("{{\"nfc\": {}, \"spaces\": {}}}", self.nfc, self.spaces))?;
+        let charsmap = match &self.charsmap {
+            Some(charsmap) => format!(", \"charsmap\": \"{}\"", charsmap.text()),
+            None => String::new(),
+        };
+        output
+            .line(&format!("{{\"nfc\": {}, \"spaces\": {}{charsmap}}}", self.nfc, self.spaces))?;
         output.written()
     }
 
     /// `text` without the differences. Applied twice, it does no more than applied once.
     pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let mut text = Cow::Borrowed(text);
+        let mut text = match &self.charsmap {
+            Some(charsmap) => charsmap.apply(text),
+            None => Cow::Borrowed(text),
+        };
         if self.nfc && is_nfc_quick(text.chars()) != IsNormalized::Yes {
             text = Cow::Owned(text.nfc().collect());
         }
@@ -102,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    const BOTH: Normalize = Normalize { nfc: true, spaces: true };
+    const BOTH: Normalize = Normalize { nfc: true, spaces: true, charsmap: None };
 
     #[test]
     fn accents_are_composed_and_spaces_evened() {
@@ -115,9 +148,9 @@ mod tests {
     #[test]
     fn each_part_can_be_left_out() {
         let text = " e\u{301}  x ";
-        assert_eq!(Normalize { nfc: false, spaces: true }.apply(text), "e\u{301} x");
-        assert_eq!(Normalize { nfc: true, spaces: false }.apply(text), " é  x ");
-        assert_eq!(Normalize { nfc: false, spaces: false }.apply(text), text);
+        assert_eq!(Normalize { nfc: false, ..BOTH }.apply(text), "e\u{301} x");
+        assert_eq!(Normalize { spaces: false, ..BOTH }.apply(text), " é  x ");
+        assert_eq!(Normalize::NOTHING.apply(text), text);
     }
 
     #[test]
@@ -150,7 +183,7 @@ mod tests {
         #[test]
         fn the_second_time_changes_nothing(text in "[ \u{a0}\u{3000}\te\u{301}\u{323}a-cﬁ가ᄀ\u{1161}]{0,20}|.{0,20}") {
             for (nfc, spaces) in [(true, true), (true, false), (false, true)] {
-                let normalize = Normalize { nfc, spaces };
+                let normalize = Normalize { nfc, spaces, charsmap: None };
                 let once = normalize.apply(&text).into_owned();
                 prop_assert_eq!(normalize.apply(&once), once.as_str());
             }

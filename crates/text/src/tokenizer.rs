@@ -1,18 +1,22 @@
 //! Text → ids with byte spans; ids → text. Trained and saved by the `tokenizers` crate.
 //!
-//! The tokenizers are byte-level: every byte is in the vocabulary, so every text has ids and
-//! comes back from them exactly, with its spaces, control characters and all. Special tokens
-//! are ids without a text: a `</s>` in a text is four signs like any others.
+//! The tokenizers are byte-level. In those that are trained here every byte is in the vocabulary,
+//! so every text has ids and comes back from them exactly, with its spaces, control characters and
+//! all. Special tokens are ids without a text: a `</s>` in a text is four signs like any others.
+//!
+//! A tokenizer that was made of a SentencePiece model knows some characters only
+//! (`sentence_piece.rs`): what it does not know is one unknown token, and has no text.
 
 mod bytes;
 mod config;
 mod decoded;
 mod sampling;
+mod sentence_piece;
 mod sides;
 mod tags;
 mod training;
 
-use std::{fmt, fs, io, ops::Range, path::Path};
+use std::{borrow::Cow, collections::HashMap, fmt, fs, io, ops::Range, path::Path};
 
 use rayon::prelude::*;
 use tokenizers::{
@@ -23,6 +27,7 @@ pub use self::{
     config::{TokenizerConfig, TokenizerKind},
     decoded::Decoded,
     sampling::{Sampler, Sampling, Uniform},
+    sentence_piece::SentencePiece,
     sides::Tokenizers,
     tags::Tag,
 };
@@ -30,7 +35,7 @@ use crate::{
     Error, Result,
     hash::Hash,
     output::write_whole,
-    vocab::{SPECIALS, is_special},
+    vocab::{SPECIALS, UNK, is_special},
 };
 
 /// A file larger than this is no tokenizer of ours: memory is not taken for it.
@@ -40,11 +45,20 @@ const LARGEST_FILE: u64 = 1 << 28;
 /// and split letters, a control character, the name of a special token, a line feed.
 const PROBE: &str = "  Ünḯ don't\u{1} 🙂</s> <pad>12 3.\t\n ";
 
+/// The byte that an entry begins with that text is never cut into. No text holds it: it is no part
+/// of UTF-8.
+const FOREIGN: u8 = 0xff;
+
 /// Turns the text of one language, or of both, into ids and back.
 pub struct Tokenizer {
     inner: Inner,
     /// What each id stands for; nothing for special ids and tags.
     pieces: Vec<Box<[u8]>>,
+    /// The ids of entries that text is never cut into, by what they stand for; none if every text
+    /// is spelled by pieces. What would be unknown is one of these if it is the same text.
+    foreign: Option<HashMap<Box<[u8]>, u32>>,
+    /// Whether texts are cut with a space before them, which is not theirs.
+    prefixed: bool,
     /// The tags and their ids, in the order of the ids.
     tags: Vec<(Tag, u32)>,
 }
@@ -139,11 +153,21 @@ impl Tokenizer {
     /// [`Error::Encode`] if the `tokenizers` crate fails; no text is known for which it does.
     pub fn encode(&self, text: &str) -> Result<Encoding> {
         let failed = |reason: String| Error::Encode { bytes: text.len(), reason };
+        if text.is_empty() {
+            return Ok(Encoding { ids: Vec::new(), spans: Vec::new() });
+        }
         let encoding =
             self.inner.encode_fast(text, false).map_err(|error| failed(error.to_string()))?;
-        let ids = encoding.get_ids().to_vec();
+        let mut ids = encoding.get_ids().to_vec();
+        let mut ends = Vec::new();
+        if ids.contains(&UNK) {
+            // Nothing but their place tells how much text unknown tokens stand for.
+            let encoding =
+                self.inner.encode(text, false).map_err(|error| failed(error.to_string()))?;
+            ends.extend(encoding.get_offsets().iter().map(|(_, end)| *end));
+        }
         let spans = self
-            .spans(text, &ids)
+            .spans(text, &mut ids, &ends)
             .ok_or_else(|| failed("its tokens do not spell the text".to_owned()))?;
         Ok(Encoding { ids, spans })
     }
@@ -169,6 +193,9 @@ impl Tokenizer {
             bytes
                 .extend_from_slice(piece.ok_or(Error::UnknownId { id, vocab: self.vocab_size() })?);
         }
+        if self.prefixed && bytes.first() == Some(&b' ') {
+            bytes.remove(0);
+        }
         Ok(String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
@@ -176,12 +203,24 @@ impl Tokenizer {
     /// The vocabulary's entry for `id`, as in `tokenizer.json`: one character per byte, `Ġ` for
     /// a space.
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        let token = self.inner.id_to_token(id)?;
+        let foreign = token.strip_prefix(bytes::char_of(FOREIGN)).map(str::to_owned);
+        Some(foreign.unwrap_or(token))
     }
 
     /// The bytes that `id` stands for; none for a special id, a tag, or one that there is not.
     pub fn bytes(&self, id: u32) -> &[u8] {
         self.pieces.get(id as usize).map_or(&[], |piece| piece)
+    }
+
+    /// Whether texts are cut with a space before them, so that the first word is like any other.
+    pub fn prefixed(&self) -> bool {
+        self.prefixed
+    }
+
+    /// Whether all ids of both tokenizers stand for the same.
+    pub fn shares_ids(&self, other: &Self) -> bool {
+        self.pieces == other.pieces && self.tags == other.tags
     }
 
     /// The number of entries, special tokens included.
@@ -200,6 +239,9 @@ impl Tokenizer {
             hash.with(&(piece.len() as u64).to_le_bytes()).with(piece)
         });
         let hash = self.tags().fold(hash, |hash, tag| hash.with(tag.as_str().as_bytes()));
+        let mut foreign: Vec<u32> = self.foreign.iter().flatten().map(|(_, id)| *id).collect();
+        foreign.sort_unstable();
+        let hash = foreign.iter().fold(hash, |hash, id| hash.with(&id.to_le_bytes()));
         format!("{:016x}", hash.finish())
     }
 
@@ -231,7 +273,20 @@ impl Tokenizer {
             inner.with_model(bpe);
         }
         let (pieces, tags) = entries(&inner)?;
-        let tokenizer = Self { inner, pieces, tags };
+        let lacking = lacking(&pieces);
+        let prefixed = sampling::split(&inner, "x").is_ok_and(|split| split.concat() != "x");
+        let foreign = lacking.map(|_| foreign(&inner, &pieces));
+        let tokenizer = Self { inner, pieces, foreign, prefixed, tags };
+        if let Some(byte) = lacking {
+            // Then there must be something for what cannot be spelled.
+            let ModelWrapper::Unigram(_) = tokenizer.inner.get_model() else {
+                return Err(format!("byte {byte:#04x} has no entry of its own"));
+            };
+            return match tokenizer.encode(PROBE) {
+                Ok(_) => Ok(tokenizer),
+                Err(error) => Err(format!("byte {byte:#04x} has no entry of its own: {error}")),
+            };
+        }
         let probe = tokenizer.encode(PROBE).map_err(|error| error.to_string())?;
         match tokenizer.decode(&probe.ids) {
             Ok(text) if text == PROBE => Ok(tokenizer),
@@ -239,20 +294,34 @@ impl Tokenizer {
         }
     }
 
-    /// The spans of `ids` in `text`, or none if they do not spell it.
-    fn spans(&self, text: &str, ids: &[u32]) -> Option<Vec<Range<usize>>> {
+    /// The spans of `ids` in `text`, or none if they do not spell it. `ends` says where each of
+    /// them ends in `text`, if one is unknown; it may become known by what it covers.
+    fn spans(&self, text: &str, ids: &mut [u32], ends: &[usize]) -> Option<Vec<Range<usize>>> {
+        let spaced = self.prefixed && !text.starts_with(' ');
+        let before = if spaced { " " } else { "" };
+        let spelled: Cow<'_, [u8]> = match spaced {
+            true => [before, text].concat().into_bytes().into(),
+            false => text.as_bytes().into(),
+        };
         let mut end = 0;
         let mut spans = Vec::with_capacity(ids.len());
-        for &id in ids {
-            let piece = self.pieces.get(id as usize)?;
+        for (idx, id) in ids.iter_mut().enumerate() {
+            let piece = self.pieces.get(*id as usize)?;
             let start = end;
-            end += piece.len();
-            if text.as_bytes().get(start..end)? != &**piece {
-                return None;
+            if *id == UNK {
+                end = (ends.get(idx)? + before.len()).max(start);
+                let foreign = self.foreign.as_ref()?.get(spelled.get(start..end)?);
+                *id = foreign.copied().unwrap_or(UNK);
+            } else {
+                end += piece.len();
+                if spelled.get(start..end)? != &**piece {
+                    return None;
+                }
             }
-            spans.push(characters_around(text, start..end));
+            let place = start.saturating_sub(before.len())..end.saturating_sub(before.len());
+            spans.push(characters_around(text, place));
         }
-        (end == text.len()).then_some(spans)
+        (end == spelled.len()).then_some(spans)
     }
 }
 
@@ -298,22 +367,38 @@ fn entries(inner: &Inner) -> std::result::Result<Entries, String> {
         let token = inner
             .id_to_token(id)
             .ok_or_else(|| format!("id {id} of a vocabulary of {vocab} has no entry"))?;
-        bytes::bytes_of(&token)
-            .map(Vec::into_boxed_slice)
+        let mut bytes = bytes::bytes_of(&token)
             .filter(|bytes| !bytes.is_empty() && !SPECIALS.contains(&token.as_str()))
-            .ok_or_else(|| format!("entry {token:?} (id {id}) is not made of bytes"))
+            .ok_or_else(|| format!("entry {token:?} (id {id}) is not made of bytes"))?;
+        if bytes.len() > 1 && bytes[0] == FOREIGN {
+            bytes.remove(0);
+        }
+        Ok(bytes.into_boxed_slice())
     };
     let pieces = (0..vocab as u32).map(piece).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok((pieces, tags))
+}
+
+/// The entries that text is never cut into.
+fn foreign(inner: &Inner, pieces: &[Box<[u8]>]) -> HashMap<Box<[u8]>, u32> {
+    let mark = bytes::char_of(FOREIGN);
+    let is_foreign = |id: u32| inner.id_to_token(id).is_some_and(|token| token.starts_with(mark));
+    (0..)
+        .zip(pieces)
+        .filter(|(id, _)| is_foreign(*id))
+        .map(|(id, piece)| (piece.clone(), id))
+        .collect()
+}
+
+/// A byte that has no entry of its own, if there is one.
+fn lacking(pieces: &[Box<[u8]>]) -> Option<u8> {
     let mut single = [false; 256];
-    for piece in &pieces {
+    for piece in pieces {
         if let [byte] = **piece {
             single[usize::from(byte)] = true;
         }
     }
-    match single.iter().position(|&found| !found) {
-        Some(byte) => Err(format!("byte {byte:#04x} has no entry of its own")),
-        None => Ok((pieces, tags)),
-    }
+    single.iter().position(|&found| !found).map(|byte| byte as u8)
 }
 
 /// The tokens that are added to a vocabulary besides the special ones, which must be there.

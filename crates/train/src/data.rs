@@ -8,7 +8,7 @@ mod train;
 use std::{num::NonZeroUsize, path::Path};
 
 use model::{Batch, Special};
-use text::{Pair, Tokenizers, hash::Hash};
+use text::{Normalize, Pair, Tokenizers, hash::Hash};
 
 use self::corpora::{Cleaned, Dropped, learn_tokenizers, nothing_left, open};
 use self::links::LinkFile;
@@ -50,8 +50,10 @@ impl Data {
         observer: &mut dyn FnMut(&Event),
     ) -> Result<Self> {
         let (config, training) = (&experiment.data, &experiment.training);
-        // What the corpus is cleaned with, the model must be used with.
-        tokenizers.normalize = config.clean.normalize;
+        // What the corpus is cleaned with, the model must be used with. Rules that came with its
+        // tokenizers stay theirs.
+        let charsmap = tokenizers.normalize.charsmap.take();
+        tokenizers.normalize = Normalize { charsmap, ..config.clean.normalize.clone() };
         observer(&Event::Preparing(Preparation::Data));
         let (train, dropped, mut links) = training_pairs(experiment, &tokenizers, batch_tokens)?;
         let valid_text = open(&config.valid)?.collect::<text::Result<Vec<Pair>>>()?;

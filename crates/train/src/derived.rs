@@ -1,4 +1,4 @@
-//! Model directories that are made from others.
+//! Model directories that are made from others, or from models of others.
 //!
 //! The mean of the last checkpoints of a run is often better than each. Averaging checkpoints of
 //! one run goes back to Polyak and Juditsky (1992); Vaswani et al. (2017), §6.1, do it for
@@ -11,6 +11,7 @@ use std::{
 
 use candle_core::Device;
 use model::Model;
+use text::Tokenizers;
 use translate::{SearchConfig, alignment::Calibration};
 
 use crate::{Error, Result, checkpoint::sync_dir};
@@ -38,6 +39,26 @@ pub fn quantize(dir: &Path, out: &Path, card: &str) -> Result<()> {
     derive(dir, out, card, || Model::open(dir, &Device::Cpu)?.quantized())
 }
 
+/// Writes a model to the new directory `out`, with its tokenizers, how it is searched, and `card` as
+/// its description.
+///
+/// # Errors
+/// If a file cannot be written. `out` then does not change.
+pub fn write(
+    model: &Model,
+    tokenizers: &Tokenizers,
+    search: &SearchConfig,
+    card: &str,
+    out: &Path,
+) -> Result<()> {
+    whole(out, |partial| {
+        model.save(partial)?;
+        tokenizers.save(partial)?;
+        search.save(partial)?;
+        describe(partial, card)
+    })
+}
+
 /// Writes a model to `out`, with everything else that `from` holds.
 fn derive(
     from: &Path,
@@ -45,16 +66,20 @@ fn derive(
     card: &str,
     model: impl FnOnce() -> model::Result<Model>,
 ) -> Result<()> {
+    whole(out, |partial| {
+        model()?.save(partial)?;
+        copy_rest(from, partial, card)
+    })
+}
+
+/// A directory that appears with all that `write` puts into the folder it is given, or not at all.
+fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let partial = beside(out, ".partial")?;
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;
     }
     fs::create_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;
-    let written = model()
-        .and_then(|model| model.save(&partial))
-        .map_err(Error::from)
-        .and_then(|()| copy_rest(from, &partial, card))
-        .and_then(|()| put(&partial, out));
+    let written = write(&partial).and_then(|()| put(&partial, out));
     written.map_err(|error| {
         // The first error is the one that tells what is wrong.
         let _ = fs::remove_dir_all(&partial);
@@ -64,11 +89,16 @@ fn derive(
 
 /// Writes what a model directory holds besides the model.
 fn copy_rest(from: &Path, to: &Path, card: &str) -> Result<()> {
-    text::Tokenizers::open(from)?.save(to)?;
+    Tokenizers::open(from)?.save(to)?;
     SearchConfig::open(from)?.save(to)?;
     if let Some(calibration) = Calibration::open(from)? {
         calibration.save(to)?;
     }
+    describe(to, card)
+}
+
+/// Writes the description, and waits until the folder is on the disk.
+fn describe(to: &Path, card: &str) -> Result<()> {
     text::output::write_whole(&to.join("README.md"), card.as_bytes())?;
     sync_dir(to)
 }
@@ -100,7 +130,7 @@ fn beside(path: &Path, mark: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use model::{ModelConfig, Special, Vocabs};
-    use text::{Tokenizer, TokenizerConfig, Tokenizers};
+    use text::{Tokenizer, TokenizerConfig};
 
     use super::*;
 

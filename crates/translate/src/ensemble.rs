@@ -114,7 +114,7 @@ fn check<M: EncoderDecoder>(
     if found != expected {
         return differs("special ids", format!("{found:?}"), format!("{expected:?}"));
     }
-    let (found, expected) = (own.normalize, tokenizers.normalize);
+    let (found, expected) = (&own.normalize, &tokenizers.normalize);
     if found != expected {
         return differs("normalisation of text", format!("{found:?}"), format!("{expected:?}"));
     }

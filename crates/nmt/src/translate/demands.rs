@@ -106,14 +106,14 @@ impl Demands {
         &self,
         translator: &Translator<M>,
     ) -> anyhow::Result<Option<Terms>> {
-        let normalize = translator.tokenizers().normalize;
+        let normalize = &translator.tokenizers().normalize;
         let read = |path: &PathBuf| -> anyhow::Result<Terms> {
             let mut glossary = Glossary::default();
             for (line, number) in Lines::open(path)?.zip(1..) {
-                let added = glossary.add(&line?, &normalize);
+                let added = glossary.add(&line?, normalize);
                 added.with_context(|| format!("{}, line {number}", path.display()))?;
             }
-            Ok(Terms { glossary, normalize })
+            Ok(Terms { glossary, normalize: normalize.clone() })
         };
         self.glossary.as_ref().map(read).transpose()
     }

@@ -15,6 +15,15 @@ pub(super) fn byte_of(character: char) -> Option<u8> {
     }
 }
 
+/// The character that stands for `byte`.
+pub(super) fn char_of(byte: u8) -> char {
+    if stands_for_itself(byte) {
+        return char::from(byte);
+    }
+    let others = (0..byte).filter(|&other| !stands_for_itself(other)).count() as u32;
+    char::from_u32(0x100 + others).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 /// The bytes of a vocabulary entry, or none if it is not made of the byte alphabet.
 pub(super) fn bytes_of(token: &str) -> Option<Vec<u8>> {
     token.chars().map(byte_of).collect()
@@ -51,6 +60,9 @@ mod tests {
     fn the_alphabet_is_that_of_the_tokenizers_crate_and_has_every_byte() {
         let alphabet = ByteLevel::alphabet();
         assert_eq!(alphabet.len(), 256);
+        for byte in 0..=u8::MAX {
+            assert_eq!(byte_of(char_of(byte)), Some(byte));
+        }
         let bytes: BTreeSet<u8> = alphabet.iter().map(|&c| byte_of(c).unwrap()).collect();
         assert_eq!(bytes.len(), 256);
     }

@@ -22,13 +22,17 @@ impl Tokenizer {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_with_spans(&self, ids: &[u32]) -> Result<Decoded> {
-        let mut bytes = Vec::new();
+        let mut bytes: Vec<u8> = Vec::new();
         let mut ends = Vec::with_capacity(ids.len());
         for &id in ids {
             let piece = self.pieces.get(id as usize);
             let piece = piece.ok_or(Error::UnknownId { id, vocab: self.vocab_size() })?;
             bytes.extend_from_slice(piece);
             ends.push(bytes.len());
+        }
+        if self.prefixed && bytes.first() == Some(&b' ') {
+            bytes.remove(0);
+            ends.iter_mut().for_each(|end| *end = end.saturating_sub(1));
         }
         let (text, places) = repaired(&bytes);
         let mut start = 0;

@@ -159,7 +159,7 @@ impl Sampler {
 }
 
 /// The pieces of a text, in the byte alphabet.
-fn split(inner: &Inner, text: &str) -> Result<Vec<String>> {
+pub(super) fn split(inner: &Inner, text: &str) -> Result<Vec<String>> {
     let mut pieces = PreTokenizedString::from(text);
     if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
         let failed = |error: tokenizers::Error| Error::Encode {

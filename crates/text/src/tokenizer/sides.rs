@@ -46,7 +46,7 @@ impl Tokenizers {
         Self::two(Arc::clone(&src), src)
     }
 
-    fn two(src: Arc<Tokenizer>, tgt: Arc<Tokenizer>) -> Self {
+    pub(super) fn two(src: Arc<Tokenizer>, tgt: Arc<Tokenizer>) -> Self {
         Self { src, tgt, normalize: Normalize::NOTHING }
     }
 
@@ -64,9 +64,14 @@ impl Tokenizers {
         Ok(Self { src, tgt, ..self })
     }
 
-    /// Whether both sides share one vocabulary.
+    /// Whether both sides are cut by one and the same tokenizer.
     pub fn joint(&self) -> bool {
         Arc::ptr_eq(&self.src, &self.tgt)
+    }
+
+    /// Whether ids stand for the same on both sides, however these are cut.
+    pub fn share_ids(&self) -> bool {
+        self.joint() || self.src.shares_ids(&self.tgt)
     }
 
     /// Reads `tokenizer.json`, or else `tokenizer.src.json` and `tokenizer.tgt.json`, of `dir`,

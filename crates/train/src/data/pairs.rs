@@ -85,8 +85,7 @@ impl IdPairs {
 
 /// The texts of both sides, evened out as the model will be used.
 pub(super) fn normalized(pairs: &[Pair], tokenizers: &Tokenizers) -> (Vec<String>, Vec<String>) {
-    let normalize = tokenizers.normalize;
-    let even = |text: &str| normalize.apply(text).into_owned();
+    let even = |text: &str| tokenizers.normalize.apply(text).into_owned();
     pairs.iter().map(|pair| (even(&pair.src), even(&pair.tgt))).unzip()
 }
 

@@ -224,7 +224,7 @@ fn vocabs(tokenizers: &Tokenizers) -> Vocabs {
     Vocabs {
         src: tokenizers.src.vocab_size(),
         tgt: tokenizers.tgt.vocab_size(),
-        joint: tokenizers.joint(),
+        joint: tokenizers.share_ids(),
         src_fingerprint: tokenizers.src.fingerprint(),
         tgt_fingerprint: tokenizers.tgt.fingerprint(),
     }

@@ -122,7 +122,10 @@ fn prefix(
     if sure == text.len() && ending == Ending::Open {
         sure = text.rfind(char::is_whitespace).unwrap_or(0);
     }
-    let rest = text.split_off(sure).into_bytes();
+    let mut rest = text.split_off(sure).into_bytes();
+    if tokenizer.prefixed() && text.is_empty() {
+        rest.insert(0, b' ');
+    }
     let ids = tokenizer.encode(&text)?.ids;
     let mut states: Vec<Fork> =
         ids.iter().zip(1..).map(|(&id, next)| Fork::Only(vec![(id, next)])).collect();
