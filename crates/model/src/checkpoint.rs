@@ -32,7 +32,7 @@ pub const CONFIG: &str = "config.json";
 pub const WEIGHTS: &str = "model.safetensors";
 
 /// What `model_type` is in a configuration of ours.
-const MODEL_TYPE: &str = "nmt";
+pub const MODEL_TYPE: &str = "nmt";
 /// A configuration larger than this is not read.
 const MAX_CONFIG: u64 = 1 << 20;
 

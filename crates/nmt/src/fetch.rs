@@ -1,11 +1,7 @@
 //! `nmt fetch`: a known public corpus or any text, downloaded, verified and laid out for training.
 
-mod bar;
-mod cache;
 mod corpora;
-mod download;
 mod layout;
-mod patience;
 mod texts;
 
 use std::{
@@ -18,12 +14,12 @@ use anyhow::Context;
 
 use self::{
     corpora::{CORPORA, Corpus},
-    download::{Downloads, Network},
     layout::{Part, ensure_room, find_in, read, write},
 };
 use crate::{
     console::{Console, Hint, Misuse, grouped},
     output::Output,
+    web::{Downloads, Network},
 };
 
 /// Get a known public corpus, or any text from the web

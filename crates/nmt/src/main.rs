@@ -27,6 +27,7 @@ mod search;
 mod shortlist;
 mod train;
 mod translate;
+mod web;
 
 use std::process::ExitCode;
 

@@ -3,11 +3,15 @@
 //! What is expected was computed by the `transformers` library: `scripts/reference/marian.py`.
 
 mod place;
+mod server;
+mod untrained;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use place::Place;
-use serde_json::Value;
+use assert_cmd::Command;
+use place::{Place, ran};
+use serde_json::{Value, json};
+use server::{Answer, Request, Server, answer, part};
 
 /// Folders with models, beside this file.
 const FOLDERS: [&str; 2] = ["joint", "separate"];
@@ -250,4 +254,159 @@ fn what_exists_is_not_overwritten() {
     let (code, _, said) = place.nmt("import nowhere --out new");
     assert_eq!(code, 1);
     assert!(said.contains("there is no folder nowhere"), "{said}");
+}
+
+/// A version of a repository.
+const SHA: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// A server that speaks the Hub's protocol for the model `us/model`, whose files are in `folder`.
+/// Weights are kept elsewhere, as the Hub does. Whoever has not the right token is turned away from
+/// `us/gated`.
+fn hub(folder: &Path) -> Server {
+    let folder = folder.to_owned();
+    Server::start(move |request: &Request, _| -> Answer {
+        let path = request.path.as_str();
+        let names = fs::read_dir(&folder).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let files: Vec<_> = names.map(|name| json!({ "rfilename": name })).collect();
+        let about = json!({ "sha": SHA, "siblings": files, "private": false }).to_string();
+        let told = request.headers.get("authorization").is_some_and(|who| who == "Bearer secret");
+        match path.strip_prefix('/').unwrap_or(path) {
+            "api/models/us/model/revision/main" | "api/models/us/model/revision/refs%2Fpr%2F1" => {
+                answer("200 OK", &[], about.as_bytes())
+            }
+            "api/models/us/gated/revision/main" if told => answer("200 OK", &[], about.as_bytes()),
+            "api/models/us/gated/revision/main" => answer("401 Unauthorized", &[], b"no"),
+            "api/models/us/evil/revision/main" => {
+                answer("200 OK", &[], br#"{"sha": "../../..", "siblings": []}"#)
+            }
+            "api/models/us/broken/revision/main" => answer("200 OK", &[], b"<html>"),
+            path => {
+                let found = path
+                    .strip_prefix("elsewhere/")
+                    .or_else(|| path.split_once(&format!("/resolve/{SHA}/")).map(|(_, file)| file));
+                let Some(file) = found else { return answer("404 Not Found", &[], b"") };
+                if file == "model.safetensors" && !path.starts_with("elsewhere/") {
+                    let to = [("Location", "/elsewhere/model.safetensors")];
+                    return answer("302 Found", &to, b"");
+                }
+                match fs::read(folder.join(file)) {
+                    Ok(content) => part(request, &content, "\"x\""),
+                    Err(_) => answer("404 Not Found", &[], b""),
+                }
+            }
+        }
+    })
+}
+
+/// Runs `nmt` with a Hub and other variables of the environment.
+fn with_hub(
+    place: &Place,
+    hub: &str,
+    variables: &[(&str, &str)],
+    arguments: &str,
+) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("nmt").unwrap();
+    command.env_remove("HF_TOKEN").env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", hub);
+    command.env("HF_HOME", place.path("hf")).env("NO_PROXY", "*").envs(variables.iter().copied());
+    let arguments = format!("{arguments} --cache cache --retries 1 --first-wait 0.01");
+    ran(command.args(arguments.split_whitespace()).current_dir(place.path("")).output())
+}
+
+fn weights(place: &Place, dir: &str) -> Vec<u8> {
+    fs::read(place.path(dir).join("model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_model_comes_from_the_hub_and_then_from_the_cache() {
+    let place = imported();
+    let server = hub(&place.path("joint"));
+    let (code, _, said) = with_hub(&place, &server.url, &[], "import us/model --out fetched");
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(weights(&place, "fetched"), weights(&place, "ours-joint"));
+    let asked = server.seen().len();
+
+    // Only what a branch is called is asked again.
+    let again = "import us/model --out again --revision refs/pr/1";
+    assert_eq!(with_hub(&place, &server.url, &[], again).0, 0);
+    assert_eq!(server.seen().len(), asked + 1);
+    for (variable, options, out) in
+        [(vec![("HF_HUB_OFFLINE", "1")], "", "third"), (vec![], "--offline", "fourth")]
+    {
+        let import = format!("import us/model --out {out} {options}");
+        let (code, _, said) = with_hub(&place, &server.url, &variable, &import);
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(weights(&place, out), weights(&place, "ours-joint"));
+    }
+    assert_eq!(server.seen().len(), asked + 1, "offline, nothing is asked");
+    let other = "import us/other --out fifth --offline";
+    let (code, _, said) = with_hub(&place, &server.url, &[], other);
+    assert_eq!(code, 1);
+    assert!(said.contains("the cache does not hold"), "{said}");
+}
+
+#[test]
+fn the_token_goes_to_the_hub_and_nowhere_else() {
+    let place = imported();
+    let server = hub(&place.path("joint"));
+    let import = "import us/gated --out gated";
+    let (code, _, said) = with_hub(&place, &server.url, &[], import);
+    assert_eq!(code, 1);
+    assert!(said.contains("401") && said.contains("say who you are with HF_TOKEN"), "{said}");
+    let wrong = [("HF_TOKEN", "guess")];
+    let (_, _, said) = with_hub(&place, &server.url, &wrong, import);
+    assert!(said.contains("belongs to may not read it"), "{said}");
+    assert!(!said.contains("guess"), "{said}");
+    assert!(!place.path("gated").exists());
+
+    fs::create_dir_all(place.path("hf")).unwrap();
+    place.write("hf/token", "secret\n");
+    let (code, _, said) = with_hub(&place, &server.url, &[], import);
+    assert_eq!(code, 0, "{said}");
+    let told = |request: &Request| request.headers.contains_key("authorization");
+    let (elsewhere, hub): (Vec<_>, Vec<_>) =
+        server.seen().into_iter().partition(|request| request.path.starts_with("/elsewhere"));
+    assert!(!elsewhere.is_empty() && !elsewhere.iter().any(told));
+    assert!(hub.iter().skip(1).all(told));
+}
+
+#[test]
+fn what_the_hub_does_not_have_is_named() {
+    let place = imported();
+    fs::rename(place.path("joint/model.safetensors"), place.path("joint/pytorch_model.bin"))
+        .unwrap();
+    let server = hub(&place.path("joint"));
+    for (name, complaint) in [
+        ("us/model", "us/model/pytorch_model.bin is a Python pickle"),
+        ("us/nothing", "there is no such repository or version on the Hub"),
+        ("us/evil", "which is no name of one"),
+        ("us/broken", "describes no repository"),
+        ("model", "there is no folder model, and no model of the Hub can have that name"),
+        ("us/model --revision ../main", "../main is no name of a branch, a tag or a version"),
+    ] {
+        let import = format!("import {name} --out new");
+        let (code, _, said) = with_hub(&place, &server.url, &[], &import);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains(complaint), "expected {complaint:?} in:\n{said}");
+        assert!(!place.path("new").exists());
+    }
+}
+
+#[test]
+fn a_model_of_ours_comes_from_the_hub_as_it_is() {
+    let place = Place::empty();
+    let size = |n: usize| n.try_into().unwrap();
+    let config = model::ModelConfig::Rnn(model::RnnConfig {
+        embed_dim: size(6),
+        dim: size(8),
+        ..model::RnnConfig::default()
+    });
+    untrained::write(&place.path("ours"), &config, "to be or not to be", 1);
+    let server = hub(&place.path("ours"));
+    let (code, _, said) = with_hub(&place, &server.url, &[], "import us/model --out fetched");
+    assert_eq!(code, 0, "{said}");
+    place.write("input", "to be\n");
+    let translated = |dir: &str| place.nmt(&format!("translate {dir} input --quiet")).1;
+    assert_eq!(translated("fetched"), translated("ours"));
+    assert_eq!(weights(&place, "fetched"), weights(&place, "ours"));
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use candle_core::Device;
-use model::Model;
+use model::{Model, SHORTLIST};
 use text::Tokenizers;
 use translate::{SearchConfig, alignment::Calibration};
 
@@ -37,6 +37,23 @@ pub fn average(dirs: &[PathBuf], out: &Path, card: &str) -> Result<()> {
 /// If a file cannot be read or written. `out` then does not change.
 pub fn quantize(dir: &Path, out: &Path, card: &str) -> Result<()> {
     derive(dir, out, card, || Model::open(dir, &Device::Cpu)?.quantized())
+}
+
+/// Writes the model in `from` to the new directory `out`, once all of it has been read.
+///
+/// # Errors
+/// If a file cannot be read or written. `out` then does not change.
+pub fn copy(from: &Path, out: &Path) -> Result<()> {
+    let card = fs::read_to_string(from.join("README.md")).unwrap_or_default();
+    whole(out, |partial| {
+        Model::open(from, &Device::Cpu)?.save(partial)?;
+        let shortlist = from.join(SHORTLIST);
+        if shortlist.exists() {
+            let to = partial.join(SHORTLIST);
+            fs::copy(&shortlist, &to).map_err(|source| Error::write(&to, source))?;
+        }
+        copy_rest(from, partial, &card)
+    })
 }
 
 /// Writes a model to the new directory `out`, with its tokenizers, how it is searched, and `card` as

@@ -12,13 +12,11 @@ use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
-use super::{
-    cache::hexadecimal,
-    corpora::{Corpus, File, Files, UNKNOWN},
-};
+use super::corpora::{Corpus, File, Files, UNKNOWN};
 use crate::{
     console::{Console, Hint},
     output::Output,
+    web::hexadecimal,
 };
 
 /// Largest unpacked file that is read; the largest known one has 25 MB.

@@ -11,14 +11,11 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use flate2::read::MultiGzDecoder;
 
-use super::{
-    cache::{checksum, file_name},
-    download::{Downloads, Network},
-    layout::{GZIP, ZIP},
-};
+use super::layout::{GZIP, ZIP};
 use crate::{
     console::{Console, Hint, Misuse, grouped},
     output::{Output, ensure_new},
+    web::{Downloads, Network, checksum, file_name},
 };
 
 /// Most bytes of a line.

@@ -53,6 +53,11 @@ impl Cache {
         Ok(Self { dir })
     }
 
+    /// The folder.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// What belongs to an address.
     pub(super) fn entry(&self, url: &str) -> Entry {
         let digest = hexadecimal(&Sha256::digest(url));
@@ -136,7 +141,7 @@ impl Entry {
 }
 
 /// The last part of an address as the name of a file that cannot leave its folder.
-pub(super) fn file_name(url: &str) -> String {
+pub(crate) fn file_name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or("");
     let path = path.split_once("://").map_or(path, |(_, rest)| rest);
     let last = path.split_once('/').and_then(|(_, path)| path.rsplit('/').next()).unwrap_or("");
@@ -146,7 +151,7 @@ pub(super) fn file_name(url: &str) -> String {
 }
 
 /// The SHA-256 of a file, in hexadecimal.
-pub(super) fn checksum(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn checksum(path: &Path) -> anyhow::Result<String> {
     let context = || format!("cannot read {}", path.display());
     let mut digest = Sha256::new();
     let mut file = File::open(path).with_context(context)?;
@@ -161,7 +166,7 @@ pub(super) fn checksum(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Bytes as hexadecimal digits.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

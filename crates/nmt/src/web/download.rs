@@ -24,7 +24,7 @@ use crate::console::{Console, Hint};
 
 /// How files are downloaded.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Network {
+pub(crate) struct Network {
     /// Keep downloads in DIR [default: `nmt` in the user's cache folder]
     #[arg(long, value_name = "DIR", help_heading = "Network")]
     cache: Option<PathBuf>,
@@ -61,11 +61,27 @@ const REDIRECTS: u32 = 10;
 const BUFFER: usize = 1 << 16;
 
 /// Downloads into a cache.
-pub(super) struct Downloads<'a> {
+pub(crate) struct Downloads<'a> {
     network: Network,
     cache: Cache,
     agent: Agent,
     console: &'a Console,
+    hub: Option<HubAccess>,
+}
+
+/// How the Hub is asked.
+struct HubAccess {
+    /// Its address.
+    endpoint: String,
+    /// What says who asks. It goes to that address alone, and nowhere that leads from there.
+    token: Option<String>,
+}
+
+impl Network {
+    /// The same, without a network.
+    pub(super) fn offline(self) -> Self {
+        Self { offline: true, ..self }
+    }
 }
 
 /// Why an attempt failed.
@@ -89,7 +105,7 @@ fn again(error: impl Into<anyhow::Error>) -> Failure {
 
 impl<'a> Downloads<'a> {
     /// Downloads as the options say; proxies are those of the environment.
-    pub(super) fn new(network: Network, console: &'a Console) -> anyhow::Result<Self> {
+    pub(crate) fn new(network: Network, console: &'a Console) -> anyhow::Result<Self> {
         let roots = match &network.ca_file {
             Some(path) => certificates(path)?,
             None => RootCerts::PlatformVerifier,
@@ -107,11 +123,33 @@ impl<'a> Downloads<'a> {
             .accept_encoding("identity")
             .build()
             .new_agent();
-        Ok(Self { cache: Cache::new(network.cache.clone())?, network, agent, console })
+        Ok(Self { cache: Cache::new(network.cache.clone())?, network, agent, console, hub: None })
+    }
+
+    /// Downloads from the Hub.
+    pub(super) fn of_hub(
+        network: Network,
+        console: &'a Console,
+        endpoint: &str,
+        token: Option<String>,
+    ) -> anyhow::Result<Self> {
+        let hub = Some(HubAccess { endpoint: endpoint.to_owned(), token });
+        Ok(Self { hub, ..Self::new(network, console)? })
+    }
+
+    /// Where files are kept.
+    pub(super) fn dir(&self) -> &Path {
+        self.cache.dir()
+    }
+
+    /// The file at `url`, as it is now.
+    pub(super) fn get_again(&self, url: &str) -> anyhow::Result<PathBuf> {
+        self.forget(url);
+        self.get(url)
     }
 
     /// The file at `url`: from the cache, or downloaded into it.
-    pub(super) fn get(&self, url: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn get(&self, url: &str) -> anyhow::Result<PathBuf> {
         if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
             bail!("{url} is not an address that begins with https:// or http://");
         }
@@ -132,7 +170,7 @@ impl<'a> Downloads<'a> {
     }
 
     /// Removes a file that turned out to be wrong from the cache.
-    pub(super) fn forget(&self, url: &str) {
+    pub(crate) fn forget(&self, url: &str) {
         if !self.network.offline {
             self.cache.entry(url).forget();
         }
@@ -171,6 +209,9 @@ impl<'a> Downloads<'a> {
         let known = about.validator.clone().filter(|_| about.url == entry.url && entry.len() > 0);
         let request = self.agent.get(&entry.url).config();
         let mut request = request.https_only(entry.url.starts_with("https://")).build();
+        if let Some(token) = self.token(&entry.url) {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
         if let Some(validator) = &known {
             request = request.header(header::RANGE, format!("bytes={}-", entry.len()));
             request = request.header(header::IF_RANGE, validator);
@@ -195,7 +236,7 @@ impl<'a> Downloads<'a> {
                 }
                 return Err(start_over(entry, "the file on the server became shorter"));
             }
-            status => return Err(denied(&entry.url, status, headers)),
+            status => return Err(self.denied(&entry.url, status, headers)),
         };
         if total.is_some_and(|total| total > LARGEST) {
             return Err(anyhow!("{} has more than {LARGEST} bytes", entry.url).into());
@@ -210,6 +251,40 @@ impl<'a> Downloads<'a> {
             })?;
         }
         self.receive(entry, response, start, total)
+    }
+
+    /// What says who asks, if that is to be told at this address.
+    fn token(&self, url: &str) -> Option<&str> {
+        let HubAccess { endpoint, token } = self.hub.as_ref()?;
+        let rest = url.strip_prefix(endpoint.as_str())?;
+        token.as_deref().filter(|_| rest.starts_with('/'))
+    }
+
+    /// Why the response holds no file.
+    fn denied(&self, url: &str, status: StatusCode, headers: &HeaderMap) -> Failure {
+        let on_hub = self.hub.as_ref().map(|hub| hub.token.is_some());
+        let hint = match (status.as_u16(), on_hub) {
+            (408 | 429 | 500 | 502..=504, _) => {
+                let asked = text(headers, header::RETRY_AFTER).and_then(asked);
+                return Failure::Again(anyhow!("the server answered {status}"), asked);
+            }
+            (401 | 403, Some(false)) => {
+                "there is no such repository, or not for everybody: accept its terms on the Hub, and \
+                 say who you are with HF_TOKEN"
+            }
+            (401 | 403, Some(true)) => {
+                "who HF_TOKEN, or the token in HF_HOME, belongs to may not read it: accept its terms \
+                 on the Hub"
+            }
+            (404 | 410, Some(_)) => "there is no such repository or version on the Hub",
+            (_, Some(_)) => "download it by hand, and give its folder",
+            (401 | 403 | 407, None) => "download it by hand where you may, and use `--from`",
+            (404 | 410, None) => "it may have moved; download it from elsewhere and use `--from`",
+            (_, None) => "download it by hand, and use `--from`",
+        };
+        let error = anyhow!("cannot download {url}: the server answered {status}");
+        let hinted = Err::<(), _>(error).hint(hint);
+        Failure::Final(hinted.err().unwrap_or_else(|| anyhow!("cannot download {url}")))
     }
 
     /// Writes a body behind the first `start` bytes of the file.
@@ -289,22 +364,6 @@ fn refused(url: &str, error: ureq::Error) -> Failure {
     };
     let error = Err::<(), _>(error).with_context(|| format!("cannot download {url}")).hint(hint);
     Failure::Final(error.err().unwrap_or_else(|| anyhow!("cannot download {url}")))
-}
-
-/// Why the response holds no file.
-fn denied(url: &str, status: StatusCode, headers: &HeaderMap) -> Failure {
-    let hint = match status.as_u16() {
-        408 | 429 | 500 | 502..=504 => {
-            let asked = text(headers, header::RETRY_AFTER).and_then(asked);
-            return Failure::Again(anyhow!("the server answered {status}"), asked);
-        }
-        401 | 403 | 407 => "download it by hand where you may, and use `--from`",
-        404 | 410 => "it may have moved; download it from elsewhere and use `--from`",
-        _ => "download it by hand, and use `--from`",
-    };
-    let error = anyhow!("cannot download {url}: the server answered {status}");
-    let hinted = Err::<(), _>(error).hint(hint);
-    Failure::Final(hinted.err().unwrap_or_else(|| anyhow!("cannot download {url}")))
 }
 
 /// A header that is text.
