@@ -2,7 +2,10 @@
 
 mod corpora;
 mod layout;
+mod memory;
+mod opus;
 mod texts;
+mod unpack;
 
 use std::{
     collections::BTreeMap,
@@ -36,10 +39,12 @@ Examples:
   nmt fetch --list
   nmt fetch multi30k-en-de
   nmt fetch tatoeba-en-es --from downloads --out data/tatoeba
-  nmt fetch --url https://example.org/a.en.gz https://example.org/a.de.gz --out data/a")]
+  nmt fetch --url https://example.org/a.en.gz https://example.org/a.de.gz --out data/a
+  nmt fetch --opus Books --src de --tgt en --out data/books
+  nmt fetch --url https://example.org/memory.tmx --src en --tgt de --out data/memory")]
 pub(crate) struct Fetch {
     /// Name of the corpus
-    #[arg(required_unless_present_any = ["list", "url"])]
+    #[arg(required_unless_present_any = ["list", "url", "opus"])]
     name: Option<String>,
 
     /// List the corpora that have a name
@@ -58,13 +63,34 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "URL", conflicts_with_all = ["from", "url"], help_heading = "Input")]
     mirror: Option<String>,
 
-    /// Download these files instead: lines of text or tables, packed with gzip or not
+    /// Download these files instead: lines of text, tables, translation memories, and archives of them
     ///
     /// Two files that are no tables (`.tsv`) are a source and a target, and must have the same
-    /// number of lines. They are written as they are, unpacked.
+    /// number of lines. They are written as they are, unpacked. Memories (TMX, XLIFF) are written as
+    /// one line for each unit. Of archives (zip, tar) the files are taken whose names end in the
+    /// languages, as `.en` and `.de`.
     #[arg(long, value_name = "URL", num_args = 1.., conflicts_with_all = ["name", "from"])]
     #[arg(requires = "out", help_heading = "Input")]
     url: Vec<String>,
+
+    /// Download a corpus of OPUS instead, such as `Books` or `Books/v1`, as aligned lines
+    #[arg(long, value_name = "CORPUS", conflicts_with_all = ["name", "from", "url", "list"])]
+    #[arg(requires_all = ["src", "tgt", "out"], help_heading = "Input")]
+    opus: Option<String>,
+
+    /// Where OPUS is asked
+    #[arg(long, value_name = "URL", default_value = opus::API, hide = true)]
+    opus_api: String,
+
+    /// The language to translate from, of what holds several
+    #[arg(long, value_name = "LANGUAGE", requires = "tgt", conflicts_with = "name")]
+    #[arg(value_parser = language, help_heading = "Input")]
+    src: Option<String>,
+
+    /// The language to translate into, of what holds several
+    #[arg(long, value_name = "LANGUAGE", requires = "src", conflicts_with = "name")]
+    #[arg(value_parser = language, help_heading = "Input")]
+    tgt: Option<String>,
 
     /// Expect these SHA-256 checksums of the files of `--url`, as they are downloaded
     #[arg(long, value_name = "HEX", num_args = 1.., requires = "url", help_heading = "Input")]
@@ -84,8 +110,14 @@ impl Fetch {
         if self.list {
             return list();
         }
+        let languages = self.src.as_deref().zip(self.tgt.as_deref()).map(|(src, tgt)| [src, tgt]);
+        if let (Some(opus), Some(languages), Some(out)) = (&self.opus, languages, &self.out) {
+            let network = self.network.clone();
+            let url = opus::address(&self.opus_api, opus, languages, network, console)?;
+            return texts::fetch(&[url], &[], Some(languages), out, self.network, console);
+        }
         if let (false, Some(out)) = (self.url.is_empty(), &self.out) {
-            return texts::fetch(&self.url, &self.sha256, out, self.network, console);
+            return texts::fetch(&self.url, &self.sha256, languages, out, self.network, console);
         }
         let name = self.name.unwrap_or_default();
         let corpus = CORPORA
@@ -136,6 +168,15 @@ fn download(
             Err::<(), _>(error).hint("run it again: the files were removed from the cache");
         hinted.err().unwrap_or_else(|| anyhow::anyhow!("cannot read {}", corpus.name))
     })
+}
+
+/// The name of a language, which becomes the ending of a file.
+fn language(name: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 20 || !name.chars().all(allowed) {
+        return Err("expected the name of a language, such as `en` or `pt-BR`".into());
+    }
+    Ok(name.to_owned())
 }
 
 /// An address to which names of files can be added.

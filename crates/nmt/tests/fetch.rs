@@ -77,12 +77,34 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 
 /// The file `name` in a zip archive.
 fn zip(name: &str, text: &[u8]) -> Vec<u8> {
+    zip_of(&[(name, text)])
+}
+
+/// A zip archive of files.
+fn zip_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    archive
-        .start_file(name, zip::write::SimpleFileOptions::default())
-        .expect("memory can be written");
-    archive.write_all(text).expect("memory can be written");
+    for (name, text) in files {
+        archive
+            .start_file(*name, zip::write::SimpleFileOptions::default())
+            .expect("memory can be written");
+        archive.write_all(text).expect("memory can be written");
+    }
     archive.finish().expect("memory can be written").into_inner()
+}
+
+/// A tar archive of files.
+fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, text) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        // Written by hand: the crate refuses names that climb.
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        archive.append(&header, *text).expect("memory can be written");
+    }
+    archive.into_inner().expect("memory can be written")
 }
 
 #[test]
@@ -299,7 +321,18 @@ fn wrong_bytes_are_refused_and_leave_the_cache() {
 #[test]
 fn what_is_no_text_is_refused() {
     for (content, complaint) in [
-        (zip("../../evil", b"x"), "found a zip archive"),
+        (zip("a", &zip("b", b"x")), "a: found an archive in an archive"),
+        (
+            zip_of(&[("a.en", b"x\n"), ("b.en", b"y\n")]),
+            "found an archive of several texts: a.en, b.en",
+        ),
+        (
+            tar_of(&[("a.en", b"x\n"), ("b.en", b"y\n")]),
+            "found an archive of several texts: a.en, b.en",
+        ),
+        (zip_of(&[("README", b"x\n")]), "found an archive without a text"),
+        (zip("a", b"x\n")[..20].to_vec(), "found a damaged zip archive"),
+        (b"<tmx><body></body></tmx>".to_vec(), "name two of them with `--src` and `--tgt`"),
         (b"<!DOCTYPE HTML><p>Sign in".to_vec(), "found a web page"),
         (b"one\n\xff\n".to_vec(), "line 2: found bytes that are not UTF-8"),
         (b"one\nt\0o\n".to_vec(), "line 2: found a NUL byte"),
@@ -409,4 +442,102 @@ fn a_proxy_of_the_environment_is_used() {
 fn a_server_that_answers_nothing_fails_an_attempt() {
     let server = Server::start(|_, _| Answer { status: "", ..Answer::default() });
     Place::new().fails(&format!("--retries 1 --url {}/a", server.url), "cannot download http://");
+}
+
+#[test]
+fn the_two_languages_come_out_of_an_archive_with_what_describes_it() {
+    let files: [(&str, &[u8]); 5] = [
+        ("x/Books.de-en.de", b"eins\nzwei\n"),
+        ("x/Books.de-en.en", b"one\ntwo\n"),
+        ("x/Books.de-en.xml", b"<x/>"),
+        ("LICENSE", b"Who may use it.\n"),
+        ("x/Books.fr", b"un\n"),
+    ];
+    let mut reversed = files;
+    reversed.reverse();
+    for archive in [zip_of(&files), tar_of(&files), gzip(&tar_of(&reversed))] {
+        let server = Server::start(move |request, _| part(request, &archive, "\"1\""));
+        let place = Place::new();
+        let arguments = format!("--url {}/a --src en --tgt de --out new", server.url);
+        let (good, said) = place.nmt(&arguments);
+        assert!(good, "{said}");
+        let read = |name: &str| fs::read(place.path("new").join(name)).unwrap();
+        assert_eq!(read("Books.de-en.en"), b"one\ntwo\n");
+        assert_eq!(read("Books.de-en.de"), b"eins\nzwei\n");
+        assert_eq!(read("LICENSE"), b"Who may use it.\n");
+        assert_eq!(fs::read_dir(place.path("new")).unwrap().count(), 4, "and SOURCE.txt");
+        Place::new().fails(
+            &format!("--url {}/a --src en --tgt es", server.url),
+            "found 1 and 0 files that end in .en and .es in an archive, expected one of each: ",
+        );
+    }
+}
+
+#[test]
+fn names_in_an_archive_lead_nowhere() {
+    for name in ["../../evil", "/evil", "..\\..\\evil"] {
+        for archive in [zip(name, b"one\n"), tar_of(&[(name, b"one\n")])] {
+            let server = Server::start(move |request, _| part(request, &archive, "\"1\""));
+            let place = Place::new();
+            let (good, said) = place.nmt(&format!("--url {}/a --out in/new", server.url));
+            assert!(good, "{said}");
+            assert_eq!(fs::read(place.path("in/new/evil")).unwrap(), b"one\n");
+            assert!(!place.path("evil").exists() && !place.path("in/evil").exists());
+        }
+    }
+}
+
+#[test]
+fn a_translation_memory_becomes_two_texts() {
+    let tmx = br#"<?xml version="1.0"?><tmx><body><tu><tuv xml:lang="de"><seg>Ja</seg></tuv>
+        <tuv xml:lang="en"><seg>Yes &amp; no</seg></tuv></tu></body></tmx>"#;
+    for (name, content) in
+        [("m.tmx", tmx.to_vec()), ("m.tmx.gz", gzip(tmx)), ("m.zip", zip("deep/m.tmx", tmx))]
+    {
+        let server = Server::start(move |request, _| part(request, &content, "\"1\""));
+        let place = Place::new();
+        let url = format!("--url {}/{name}", server.url);
+        let (good, said) = place.nmt(&format!("{url} --src en --tgt de --out new"));
+        assert!(good, "{said}");
+        assert!(said.contains("m.en · 1 lines"), "{said}");
+        assert_eq!(fs::read(place.path("new/m.en")).unwrap(), b"Yes & no\n");
+        assert_eq!(fs::read(place.path("new/m.de")).unwrap(), b"Ja\n");
+        place.nmt(&format!("{url} --src en --tgt fr --out other"));
+        assert!(!place.path("other").exists());
+    }
+}
+
+#[test]
+fn a_corpus_of_opus_is_found_by_its_name() {
+    let archive = zip_of(&[("Books.de-en.de", b"eins\n"), ("Books.de-en.en", b"one\n")]);
+    let server = Server::start(move |request, _| match request.path.as_str() {
+        "/api/?corpus=Books&source=en&target=de&preprocessing=moses&version=latest"
+        | "/api/?corpus=Books&source=en&target=de&preprocessing=moses&version=v1" => {
+            let host = &request.headers["host"];
+            let found = format!(
+                "{{\"corpora\": [{{\"url\": \"http://{host}/v1/de-en.txt.zip\", \"version\": \"v1\", \
+                 \"alignment_pairs\": 1234, \"size\": 5678}}]}}"
+            );
+            part(request, found.as_bytes(), "\"1\"")
+        }
+        "/v1/de-en.txt.zip" => part(request, &archive, "\"1\""),
+        _ => part(request, b"{\"corpora\": []}", "\"1\""),
+    });
+    let place = Place::new();
+    for (name, out) in [("Books", "new"), ("Books/v1", "other")] {
+        let opus = format!("--opus {name} --src en --tgt de --opus-api {}/api/", server.url);
+        let (good, said) = place.nmt(&format!("{opus} --out {out}"));
+        assert!(good, "{said}");
+        assert!(said.contains("Books v1 · 1,234 pairs · 5.7 MB"), "{said}");
+        assert_eq!(fs::read(place.path(out).join("Books.de-en.en")).unwrap(), b"one\n");
+    }
+    for (name, complaint) in [
+        ("Bibles", "OPUS has no corpus Bibles from en into de"),
+        ("a&b", "a&b is no name of a corpus"),
+    ] {
+        let opus = format!("--opus {name} --src en --tgt de --opus-api {}/api/", server.url);
+        let (good, said) = place.nmt(&format!("{opus} --out third"));
+        assert!(!good && said.contains(complaint), "{said}");
+        assert!(!place.path("third").exists());
+    }
 }

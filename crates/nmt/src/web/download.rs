@@ -143,7 +143,7 @@ impl<'a> Downloads<'a> {
     }
 
     /// The file at `url`, as it is now.
-    pub(super) fn get_again(&self, url: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn get_again(&self, url: &str) -> anyhow::Result<PathBuf> {
         self.forget(url);
         self.get(url)
     }

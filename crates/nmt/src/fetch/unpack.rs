@@ -1,0 +1,359 @@
+//! What a downloaded file holds, as lines of text: packed or not, in an archive, or as the units of a
+//! translation memory.
+//!
+//! No name in an archive decides where something is written but its last part, made harmless, and
+//! what is written is limited by what was downloaded.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
+    path::Path,
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use flate2::read::MultiGzDecoder;
+use tar::Archive;
+use zip::ZipArchive;
+
+use super::{
+    layout::{GZIP, ZIP},
+    memory::{self, Kind},
+};
+use crate::{
+    console::{Hint, Misuse},
+    output::Output,
+    web::file_name,
+};
+
+/// Most bytes of a line.
+pub(super) const LONGEST: u64 = 1 << 24;
+/// A download of this size or less may unpack to this much …
+const ALWAYS: u64 = 1 << 30;
+/// … and any to so many times its size: text is rarely packed to less than a twentieth.
+const TIMES: u64 = 200;
+/// Most bytes of a description.
+const LARGEST_NOTE: u64 = 1 << 20;
+/// Where a tar archive says what it is, and how.
+const TAR: (usize, &[u8]) = (257, b"ustar");
+/// Most files of an archive.
+const MOST_FILES: usize = 1 << 20;
+
+/// A text that was written.
+pub(super) struct Text {
+    pub(super) name: String,
+    pub(super) lines: usize,
+    /// Whether each line has columns.
+    pub(super) table: bool,
+}
+
+/// Writes what files hold into a folder.
+pub(super) struct Unpacker<'a> {
+    dir: &'a Path,
+    /// Source and target, where files have to be told apart.
+    languages: Option<[&'a str; 2]>,
+    names: BTreeSet<String>,
+    /// Bytes that may still be written of this file.
+    left: u64,
+}
+
+impl<'a> Unpacker<'a> {
+    /// Into the folder `dir`; of files with many texts, those of the languages.
+    pub(super) fn new(dir: &'a Path, languages: Option<[&'a str; 2]>) -> Self {
+        Self { dir, languages, names: [SOURCE.to_owned()].into(), left: 0 }
+    }
+
+    /// Writes the texts of a file; `name` is what a text is called that has no other name.
+    pub(super) fn file(&mut self, path: &Path, name: &str) -> anyhow::Result<Vec<Text>> {
+        let file = File::open(path)?;
+        self.left = file.metadata()?.len().saturating_mul(TIMES).max(ALWAYS);
+        let mut file = BufReader::new(file);
+        if file.fill_buf()?.starts_with(ZIP) {
+            return self.zip(file);
+        }
+        if is_tar(file.fill_buf()?) {
+            return self.tar(file);
+        }
+        if !file.fill_buf()?.starts_with(GZIP) {
+            return self.stream(file, name);
+        }
+        let mut unpacked = BufReader::new(MultiGzDecoder::new(file));
+        if is_tar(unpacked.fill_buf()?) { self.tar(unpacked) } else { self.stream(unpacked, name) }
+    }
+
+    /// Writes the texts of a file that is not packed.
+    fn stream(&mut self, mut reader: impl BufRead, name: &str) -> anyhow::Result<Vec<Text>> {
+        let head = reader.fill_buf()?;
+        let begins = |tag: &str| {
+            let head = head.trim_ascii_start();
+            head.get(..tag.len()).is_some_and(|head| head.eq_ignore_ascii_case(tag.as_bytes()))
+        };
+        ensure!(!begins("<!doctype html") && !begins("<html"), "found a web page, expected text");
+        match Kind::of(name, head) {
+            Some(kind) => self.memory(reader, name, kind),
+            None => Ok(vec![self.lines(reader, name)?]),
+        }
+    }
+
+    /// Writes the units of a translation memory.
+    fn memory(
+        &mut self,
+        reader: impl BufRead,
+        name: &str,
+        kind: Kind,
+    ) -> anyhow::Result<Vec<Text>> {
+        let languages = self
+            .languages
+            .ok_or_else(|| anyhow!("found the units of many languages"))
+            .hint("name two of them with `--src` and `--tgt`")?;
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let names = languages.map(|language| format!("{stem}.{language}"));
+        let mut outputs = [self.create(&names[0])?, self.create(&names[1])?];
+        let mut lines = 0;
+        memory::read(reader.take(self.left.saturating_add(1)), kind, languages, &mut |unit| {
+            for (output, text) in outputs.iter_mut().zip(unit) {
+                self.left = self
+                    .left
+                    .checked_sub(text.len() as u64 + 1)
+                    .context("found far more text than a download of this size holds")?;
+                output.write_all(text.as_bytes())?;
+                output.write_all(b"\n")?;
+            }
+            lines += 1;
+            Ok(())
+        })?;
+        ensure!(lines > 0, "found no unit in both {} and {}", languages[0], languages[1]);
+        for output in outputs {
+            output.finish()?;
+        }
+        Ok(names.map(|name| Text { name, lines, table: false }).into())
+    }
+
+    /// Writes a text, line by line.
+    fn lines(&mut self, mut reader: impl BufRead, name: &str) -> anyhow::Result<Text> {
+        let mut output = self.create(name)?;
+        let (mut lines, mut line) = (0, Vec::new());
+        let table = name.ends_with(".tsv");
+        loop {
+            line.clear();
+            let n = reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line)? as u64;
+            if n == 0 {
+                break;
+            }
+            lines += 1;
+            check(&line, table).with_context(|| format!("line {lines}"))?;
+            self.left = self
+                .left
+                .checked_sub(n)
+                .context("found far more text than a download of this size holds")?;
+            output.write_all(&line)?;
+        }
+        ensure!(lines > 0, "found an empty file, expected text");
+        output.finish()?;
+        Ok(Text { name: name.to_owned(), lines, table })
+    }
+
+    /// Writes the texts of a zip archive.
+    fn zip(&mut self, file: BufReader<File>) -> anyhow::Result<Vec<Text>> {
+        let mut archive = ZipArchive::new(file).context("found a damaged zip archive")?;
+        ensure!(archive.len() <= MOST_FILES, "found an archive of {} files", archive.len());
+        let mut members = Vec::new();
+        for name in archive.file_names() {
+            let name = name.context("found a name in a zip archive that is no text")?.into_owned();
+            if !name.ends_with(['/', '\\']) {
+                members.push(name);
+            }
+        }
+        let chosen = choose(&members, self.languages)?;
+        let mut texts = Vec::new();
+        for name in &chosen {
+            let member = archive.by_name(name).with_context(|| (*name).clone())?;
+            let found = self.member(BufReader::new(member), name);
+            texts.extend(found.with_context(|| (*name).clone())?);
+        }
+        for name in members.iter().filter(|name| is_note(name)) {
+            let member = archive.by_name(name).with_context(|| name.clone())?;
+            self.note(member, name)?;
+        }
+        Ok(texts)
+    }
+
+    /// Writes the texts of a tar archive, which is read once from its beginning to its end.
+    fn tar(&mut self, reader: impl BufRead) -> anyhow::Result<Vec<Text>> {
+        let mut archive = Archive::new(reader.take(self.left.saturating_add(1)));
+        let damaged = "found a damaged tar archive";
+        let (mut members, mut texts) = (Vec::new(), Vec::new());
+        let mut places = Vec::new();
+        for entry in archive.entries().context(damaged)? {
+            let entry = entry.context(damaged)?;
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            ensure!(members.len() < MOST_FILES, "found an archive of more than {MOST_FILES} files");
+            members.push(name.clone());
+            if is_note(&name) {
+                self.note(entry, &name)?;
+                continue;
+            }
+            // What is chosen depends on all names. The first that fit are written; whether there
+            // were too many shows at the end.
+            let side = self.languages.and_then(|languages| side(&name, languages));
+            if self.languages.is_some() && side.is_none() && Kind::of(&name, b"").is_none() {
+                continue;
+            }
+            if self.languages.is_none() && !texts.is_empty() {
+                continue;
+            }
+            let found = self.member(BufReader::new(entry), &name);
+            texts.extend(found.with_context(|| name.clone())?);
+            places.push(side);
+        }
+        choose(&members, self.languages)?;
+        if places == [Some(1), Some(0)] {
+            texts.reverse();
+        }
+        Ok(texts)
+    }
+
+    /// Writes the texts of a file of an archive; there are no archives in archives.
+    fn member(&mut self, mut reader: impl BufRead, name: &str) -> anyhow::Result<Vec<Text>> {
+        let name = &file_name(&format!("x://x/{}", name.replace('\\', "/")));
+        let head = reader.fill_buf()?;
+        ensure!(!head.starts_with(ZIP) && !is_tar(head), "found an archive in an archive");
+        if !head.starts_with(GZIP) {
+            return self.stream(reader, name);
+        }
+        let name = name.strip_suffix(".gz").unwrap_or(name);
+        let unpacked = BufReader::new(MultiGzDecoder::new(reader));
+        Ok(vec![self.lines(unpacked, name)?])
+    }
+
+    /// Writes a description that an archive holds, if it is a text of reasonable size.
+    fn note(&mut self, reader: impl Read, name: &str) -> anyhow::Result<()> {
+        let mut content = Vec::new();
+        reader.take(LARGEST_NOTE + 1).read_to_end(&mut content).with_context(|| name.to_owned())?;
+        let name = file_name(&format!("x://x/{name}"));
+        if content.len() as u64 <= LARGEST_NOTE
+            && std::str::from_utf8(&content).is_ok()
+            && !self.names.contains(&name)
+        {
+            let mut output = self.create(&name)?;
+            output.write_all(&content)?;
+            output.finish()?;
+        }
+        Ok(())
+    }
+
+    /// Starts a file of the folder.
+    fn create(&mut self, name: &str) -> anyhow::Result<Output> {
+        if !self.names.insert(name.to_owned()) {
+            return Err(Misuse(format!("two files would be called {name}")))
+                .hint("fetch them one by one, with an `--out` each");
+        }
+        Output::open(Some(&self.dir.join(name)))
+    }
+}
+
+/// The file that says where all is from.
+pub(super) const SOURCE: &str = "SOURCE.txt";
+
+/// Whether a file that begins like this is a tar archive.
+fn is_tar(head: &[u8]) -> bool {
+    let (start, mark) = TAR;
+    head.get(start..).is_some_and(|rest| rest.starts_with(mark))
+}
+
+/// Whether a file of an archive describes it.
+fn is_note(name: &str) -> bool {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    ["readme", "license", "licence", "copying"]
+        .iter()
+        .any(|note| name.get(..note.len()).is_some_and(|start| start.eq_ignore_ascii_case(note)))
+}
+
+/// Which of the languages a file is in, by the ending of its name.
+fn side(name: &str, languages: [&str; 2]) -> Option<usize> {
+    let name = name.strip_suffix(".gz").unwrap_or(name);
+    languages
+        .iter()
+        .position(|language| name.strip_suffix(language).is_some_and(|rest| rest.ends_with('.')))
+}
+
+/// The files of an archive to write: the one that it holds, or one for each language, or the one
+/// with units of both.
+fn choose<'m>(
+    members: &'m [String],
+    languages: Option<[&str; 2]>,
+) -> anyhow::Result<Vec<&'m String>> {
+    let texts: Vec<&String> = members.iter().filter(|name| !is_note(name)).collect();
+    let listed = || {
+        let some = texts.iter().take(12).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        format!("{some}{}", if texts.len() > 12 { ", …" } else { "" })
+    };
+    let Some(languages) = languages else {
+        return match &texts[..] {
+            [] => bail!("found an archive without a text"),
+            [one] => Ok(vec![one]),
+            _ => Err(anyhow!("found an archive of several texts: {}", listed()))
+                .hint("name the languages of two of them with `--src` and `--tgt`"),
+        };
+    };
+    let of = |wanted: usize| -> Vec<&String> {
+        texts.iter().filter(|name| side(name, languages) == Some(wanted)).copied().collect()
+    };
+    let memories = || texts.iter().filter(|name| Kind::of(name, b"").is_some());
+    match (&of(0)[..], &of(1)[..]) {
+        ([src], [tgt]) => Ok(vec![src, tgt]),
+        ([], []) if memories().count() == 1 => Ok(memories().copied().collect()),
+        (src, tgt) => bail!(
+            "found {} and {} files that end in .{} and .{} in an archive, expected one of each: {}",
+            src.len(),
+            tgt.len(),
+            languages[0],
+            languages[1],
+            listed()
+        ),
+    }
+}
+
+/// Makes sure that a line is text, and of a table if it should be.
+fn check(line: &[u8], table: bool) -> anyhow::Result<()> {
+    ensure!(line.len() as u64 <= LONGEST, "found more than {LONGEST} bytes");
+    let Ok(line) = std::str::from_utf8(line) else {
+        bail!("found bytes that are not UTF-8");
+    };
+    ensure!(!line.contains('\0'), "found a NUL byte, expected text");
+    ensure!(!table || line.contains('\t'), "found no tab, expected columns");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_written_than_a_download_can_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut unpacker = Unpacker::new(dir.path(), Some(["en", "de"]));
+        unpacker.left = 10;
+        let text = b"12345678\n12345678\n";
+        let error = unpacker.lines(&text[..], "a").err().unwrap();
+        assert!(error.to_string().contains("far more text than a download"), "{error}");
+        unpacker.left = 400;
+        let unit =
+            "<tu><tuv lang='en'><seg>123456</seg></tuv><tuv lang='de'><seg>1</seg></tuv></tu>";
+        let tmx = format!("<tmx>{}</tmx>", unit.repeat(9));
+        assert!(unpacker.memory(tmx.as_bytes(), "b.tmx", Kind::Tmx).is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing got its name");
+    }
+
+    #[test]
+    fn languages_are_told_by_the_endings_of_names() {
+        let side = |name| side(name, ["en", "de"]);
+        assert_eq!(
+            ["a.en", "x/a.de-en.de.gz", "b.EN", "garden", "a.den"].map(side),
+            [Some(0), Some(1), None, None, None]
+        );
+    }
+}
