@@ -33,22 +33,22 @@ fn imported() -> Place {
 /// Copies one of the folders to the place.
 fn copy(place: &Place, name: &str) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/marian").join(name);
-    fs::create_dir_all(place.path(name)).expect("this cannot fail here");
-    for entry in fs::read_dir(from).expect("this cannot fail here") {
-        let entry = entry.expect("this cannot fail here");
+    fs::create_dir_all(place.path(name)).expect("a folder can be made");
+    for entry in fs::read_dir(from).expect("a folder can be listed") {
+        let entry = entry.expect("a folder can be listed");
         fs::copy(entry.path(), place.path(name).join(entry.file_name()))
-            .expect("this cannot fail here");
+            .expect("a file can be copied");
     }
 }
 
 /// What the library made of the sentences of a folder, which are written to `src` and `tgt`.
 fn expected(place: &Place, name: &str) -> Vec<Value> {
     let text =
-        fs::read_to_string(place.path(name).join("expected.json")).expect("this cannot fail here");
-    let rows: Vec<Value> = serde_json::from_str(&text).expect("this cannot fail here");
+        fs::read_to_string(place.path(name).join("expected.json")).expect("a file can be read");
+    let rows: Vec<Value> = serde_json::from_str(&text).expect("it is JSON");
     for side in ["src", "tgt"] {
         let lines: Vec<_> =
-            rows.iter().map(|row| row[side].as_str().expect("this cannot fail here")).collect();
+            rows.iter().map(|row| row[side].as_str().expect("it is text")).collect();
         place.write(side, lines.join("\n") + "\n");
     }
     rows
@@ -58,14 +58,12 @@ fn expected(place: &Place, name: &str) -> Vec<Value> {
 fn rows(place: &Place, arguments: &str) -> Vec<Value> {
     let (code, data, said) = place.nmt(&format!("{arguments} --format jsonl --quiet"));
     assert_eq!(code, 0, "{said}");
-    data.lines().map(|line| serde_json::from_str(line).expect("this cannot fail here")).collect()
+    data.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
 }
 
 fn close(found: &Value, expected: &Value) {
-    let (found, expected) = (
-        found.as_f64().expect("this cannot fail here"),
-        expected.as_f64().expect("this cannot fail here"),
-    );
+    let (found, expected) =
+        (found.as_f64().expect("a number"), expected.as_f64().expect("a number"));
     assert!((found - expected).abs() < TOLERANCE, "{found}, expected {expected}");
 }
 
@@ -77,8 +75,8 @@ fn every_token_has_the_probability_that_it_had() {
         let found = rows(&place, &format!("score ours-{name} src tgt"));
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(&expected) {
-            let log_probs = expected["log_probs"].as_array().expect("this cannot fail here");
-            let tokens = found["tokens"].as_array().expect("this cannot fail here");
+            let log_probs = expected["log_probs"].as_array().unwrap();
+            let tokens = found["tokens"].as_array().unwrap();
             assert_eq!(tokens.len(), log_probs.len(), "{found}");
             for (token, log_prob) in tokens.iter().zip(log_probs) {
                 close(&token["log_prob"], log_prob);
@@ -94,7 +92,7 @@ fn translations_and_their_scores_are_the_same() {
         let expected = expected(&place, name);
         // The library goes on in circles until the longest length.
         let settings = format!("ours-{name}/generation_config.json");
-        let text = fs::read_to_string(place.path(&settings)).expect("this cannot fail here");
+        let text = fs::read_to_string(place.path(&settings)).unwrap();
         assert!(text.contains("\"beam\": 4") && text.contains("\"max_len_offset\": 58"), "{text}");
         place.write(&settings, text.replace("\"loop_guard\": 10", "\"loop_guard\": 0"));
         for (how, beam) in [("greedy", 1), ("beam", 4)] {
@@ -120,13 +118,8 @@ fn words_keep_their_places_in_the_text() {
     place.write("tgt", "No sé ﬁn Я\n");
     let found = &rows(&place, "align ours-joint src tgt")[0];
     let words = |side: &str| -> Vec<String> {
-        let words = found["alignment"]
-            .get(side)
-            .or(found.get(side))
-            .expect("this cannot fail here")
-            .as_array()
-            .expect("this cannot fail here");
-        words.iter().map(|word| word.as_str().expect("this cannot fail here").to_owned()).collect()
+        let words = found["alignment"].get(side).or(found.get(side)).unwrap().as_array().unwrap();
+        words.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(words("src_words"), ["I", "don't", "know", "Я猫,", "12"]);
     assert_eq!(words("tgt_words"), ["No", "sé", "fin", "Я"]);
@@ -155,14 +148,8 @@ fn a_model_is_trained_further_and_gets_eight_bits() {
         let perplexity = |model: &str| -> f64 {
             let (code, _, said) = place.nmt(&format!("score {model} src tgt"));
             assert_eq!(code, 0, "{said}");
-            let number = said
-                .split("perplexity ")
-                .nth(1)
-                .expect("this cannot fail here")
-                .split(' ')
-                .next()
-                .expect("this cannot fail here");
-            number.replace(',', "").parse().expect("this cannot fail here")
+            let number = said.split("perplexity ").nth(1).unwrap().split(' ').next().unwrap();
+            number.replace(',', "").parse().unwrap()
         };
         let [before, after] =
             [format!("ours-{name}"), format!("tuned-{name}/last")].map(|model| perplexity(&model));
@@ -177,7 +164,7 @@ fn a_model_is_trained_further_and_gets_eight_bits() {
 /// Changes a text of the folder `joint`.
 fn change(place: &Place, file: &str, from: &str, to: &str) {
     let path = format!("joint/{file}");
-    let text = fs::read_to_string(place.path(&path)).expect("this cannot fail here");
+    let text = fs::read_to_string(place.path(&path)).expect("a file can be read");
     assert!(text.contains(from), "{text}");
     place.write(&path, text.replacen(from, to, 1));
 }
@@ -185,7 +172,7 @@ fn change(place: &Place, file: &str, from: &str, to: &str) {
 #[test]
 fn what_cannot_be_imported_is_named_and_leaves_nothing() {
     let cut = |place: &Place, file: &str, keep: usize| {
-        let content = fs::read(place.path("joint").join(file)).expect("this cannot fail here");
+        let content = fs::read(place.path("joint").join(file)).unwrap();
         place.write(&format!("joint/{file}"), &content[..keep]);
     };
     type Damage<'a> = Box<dyn Fn(&Place) + 'a>;
@@ -236,22 +223,16 @@ fn what_cannot_be_imported_is_named_and_leaves_nothing() {
         (
             Box::new(|place| {
                 let from = place.path("joint/model.safetensors");
-                fs::rename(from, place.path("joint/pytorch_model.bin"))
-                    .expect("this cannot fail here");
+                fs::rename(from, place.path("joint/pytorch_model.bin")).unwrap();
             }),
             "pytorch_model.bin is a Python pickle, which may run any program when it is read",
         ),
         (
-            Box::new(|place| {
-                fs::remove_file(place.path("joint/target.spm")).expect("this cannot fail here")
-            }),
+            Box::new(|place| fs::remove_file(place.path("joint/target.spm")).unwrap()),
             "cannot read joint/target.spm",
         ),
         (
-            Box::new(|place| {
-                fs::remove_file(place.path("joint/model.safetensors"))
-                    .expect("this cannot fail here")
-            }),
+            Box::new(|place| fs::remove_file(place.path("joint/model.safetensors")).unwrap()),
             "joint holds no model: model.safetensors is missing",
         ),
     ];
@@ -263,7 +244,7 @@ fn what_cannot_be_imported_is_named_and_leaves_nothing() {
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(complaint), "expected {complaint:?} in:\n{said}");
         assert!(!place.path("ours").exists());
-        let names = fs::read_dir(place.path("")).expect("this cannot fail here");
+        let names = fs::read_dir(place.path("")).unwrap();
         assert_eq!(names.count(), 1, "something was left behind");
     }
 }
@@ -289,13 +270,9 @@ fn hub(folder: &Path) -> Server {
     let folder = folder.to_owned();
     Server::start(move |request: &Request, _| -> Answer {
         let path = request.path.as_str();
-        let names = fs::read_dir(&folder).expect("this cannot fail here");
+        let names = fs::read_dir(&folder).expect("a folder can be listed");
         let names = names.map(|entry| {
-            entry
-                .expect("this cannot fail here")
-                .file_name()
-                .into_string()
-                .expect("this cannot fail here")
+            entry.expect("a folder can be listed").file_name().into_string().expect("it is text")
         });
         let files: Vec<_> = names.map(|name| json!({ "rfilename": name })).collect();
         let about = json!({ "sha": SHA, "siblings": files, "private": false }).to_string();
@@ -335,7 +312,7 @@ fn with_hub(
     variables: &[(&str, &str)],
     arguments: &str,
 ) -> (i32, String, String) {
-    let mut command = Command::cargo_bin("nmt").expect("this cannot fail here");
+    let mut command = Command::cargo_bin("nmt").expect("the program is built");
     command.env_remove("HF_TOKEN").env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", hub);
     command.env("HF_HOME", place.path("hf")).env("NO_PROXY", "*").envs(variables.iter().copied());
     let arguments = format!("{arguments} --cache cache --retries 1 --first-wait 0.01");
@@ -343,7 +320,7 @@ fn with_hub(
 }
 
 fn weights(place: &Place, dir: &str) -> Vec<u8> {
-    fs::read(place.path(dir).join("model.safetensors")).expect("this cannot fail here")
+    fs::read(place.path(dir).join("model.safetensors")).expect("a file can be read")
 }
 
 #[test]
@@ -388,7 +365,7 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
     assert!(!said.contains("guess"), "{said}");
     assert!(!place.path("gated").exists());
 
-    fs::create_dir_all(place.path("hf")).expect("this cannot fail here");
+    fs::create_dir_all(place.path("hf")).unwrap();
     place.write("hf/token", "secret\n");
     let (code, _, said) = with_hub(&place, &server.url, &[], import);
     assert_eq!(code, 0, "{said}");
@@ -403,7 +380,7 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
 fn what_the_hub_does_not_have_is_named() {
     let place = imported();
     fs::rename(place.path("joint/model.safetensors"), place.path("joint/pytorch_model.bin"))
-        .expect("this cannot fail here");
+        .unwrap();
     let server = hub(&place.path("joint"));
     for (name, complaint) in [
         ("us/model", "us/model/pytorch_model.bin is a Python pickle"),
@@ -424,7 +401,7 @@ fn what_the_hub_does_not_have_is_named() {
 #[test]
 fn a_model_of_ours_comes_from_the_hub_as_it_is() {
     let place = Place::empty();
-    let size = |n: usize| n.try_into().expect("this cannot fail here");
+    let size = |n: usize| n.try_into().unwrap();
     let config = model::ModelConfig::Rnn(model::RnnConfig {
         embed_dim: size(6),
         dim: size(8),
