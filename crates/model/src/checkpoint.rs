@@ -244,6 +244,14 @@ fn read_config(dir: &Path) -> Result<File> {
     serde_json::from_slice(&bytes).map_err(|e| foreign(e.to_string()))
 }
 
+/// What kind of network the model in a directory is.
+///
+/// # Errors
+/// If its configuration is missing or foreign.
+pub fn config(dir: &Path) -> Result<ModelConfig> {
+    Ok(read_config(dir)?.model)
+}
+
 /// The mean of the parameters of several models with the same configuration, added in `f64` in
 /// the order given. Takes one model at a time, so that no more than two are in memory.
 ///

@@ -11,6 +11,7 @@
 
 mod config;
 mod reader;
+mod writer;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use candle_core::{Device, Tensor, Var};
 
 pub use self::config::MarianConfig;
 use self::reader::Reader;
+pub use self::writer::{Generation, save};
 use crate::checkpoint::WEIGHTS;
 use crate::config::Tie;
 use crate::parameters::Parameters;

@@ -135,16 +135,13 @@ fn a_model_is_trained_further_and_gets_eight_bits() {
             "tune.toml",
             format!(
                 "[data]\nsrc = \"en\"\ntgt = \"es\"\ntrain = [{corpus}]\nvalid = {corpus}\n\
-                 [init]\ndir = \"ours-{name}\"\n[tokenizer]\ndir = \"ours-{name}\"\n\
-                 [model.transformer]\ndim = 16\nheads = 4\nffn_dim = 64\nencoder_layers = {0}\n\
-                 decoder_layers = {0}\nnorm_place = \"after\"\nactivation = \"{1}\"\ntie = \"{2}\"\n\
+                 [init]\ndir = \"ours-{name}\"\n\
                  [training]\nupdates = 6\nbatch_tokens = 400\nlr = 0.01\n",
-                if name == "joint" { 2 } else { 1 },
-                if name == "joint" { "silu" } else { "relu" },
-                if name == "joint" { "all" } else { "none" },
             ),
         );
         place.done(&format!("train tune.toml --out tuned-{name}"));
+        let config = fs::read_to_string(place.path(&format!("tuned-{name}/config.toml"))).unwrap();
+        assert!(config.contains("norm_place = \"after\""), "{config}");
         let perplexity = |model: &str| -> f64 {
             let (code, _, said) = place.nmt(&format!("score {model} src tgt"));
             assert_eq!(code, 0, "{said}");
@@ -158,6 +155,74 @@ fn a_model_is_trained_further_and_gets_eight_bits() {
         place.done(&format!("export ours-{name} --precision int8 --out small-{name}"));
         let small = perplexity(&format!("small-{name}"));
         assert!((small / before - 1.0).abs() < 0.1, "{small}, was {before}");
+    }
+}
+
+#[test]
+fn an_imported_model_goes_back_and_comes_again() {
+    let place = imported();
+    for name in FOLDERS {
+        expected(&place, name);
+        place.done(&format!("export ours-{name} --format marian --out back-{name}"));
+        place.done(&format!("import back-{name} --out again-{name}"));
+        let scores = |dir: &str| rows(&place, &format!("score {dir}-{name} src tgt"));
+        let found = |dir: &str| rows(&place, &format!("translate {dir}-{name} src"));
+        if name == "joint" {
+            assert_eq!(weights(&place, "again-joint"), weights(&place, "ours-joint"));
+            assert_eq!(scores("again"), scores("ours"));
+            assert_eq!(found("again"), found("ours"));
+        } else {
+            // Embeddings that were not scaled are divided by a square root, and are their own table.
+            for (found, expected) in scores("again").iter().zip(scores("ours")) {
+                close(&found["log_prob"], &expected["log_prob"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_marian_cannot_be_is_not_exported() {
+    let place = Place::empty();
+    let size = |n: usize| n.try_into().unwrap();
+    let transformer = |norm_place| {
+        model::ModelConfig::Transformer(model::TransformerConfig {
+            dim: size(16),
+            heads: size(2),
+            ffn_dim: size(8),
+            encoder_layers: size(1),
+            decoder_layers: size(1),
+            norm_place,
+            ..model::TransformerConfig::default()
+        })
+    };
+    let rnn = model::ModelConfig::Rnn(model::RnnConfig {
+        embed_dim: size(6),
+        dim: size(8),
+        ..model::RnnConfig::default()
+    });
+    for (name, config) in [
+        ("before", &transformer(model::NormPlace::Before)),
+        ("after", &transformer(model::NormPlace::After)),
+        ("rnn", &rnn),
+    ] {
+        untrained::write(&place.path(name), config, "to be or not to be", 1);
+        let (code, _, said) = place.nmt(&format!("export {name} --format marian --out new"));
+        assert_eq!(code, 1);
+        assert!(said.contains("the tokenizer is one of bytes"), "{said}");
+        assert!(!place.path("new").exists());
+    }
+    let model = |config: &model::ModelConfig| {
+        let vocabs = model::Vocabs { src: 9, tgt: 9, joint: true, ..model::Vocabs::default() };
+        let special = model::Special { pad: 0, unk: 1, bos: 2, eos: 3 };
+        model::Model::new(config, vocabs, special, 1, &candle_core::Device::Cpu).unwrap()
+    };
+    let generation = model::marian::Generation { beam: 1, length_penalty: 1.0, max_len: 9 };
+    for (config, complaint) in [
+        (transformer(model::NormPlace::Before), "`norm_place` is not \"after\""),
+        (rnn, "a recurrent model is no Marian model"),
+    ] {
+        let error = model::marian::save(&model(&config), generation, &place.path("")).unwrap_err();
+        assert!(error.to_string().contains(complaint), "{error}");
     }
 }
 

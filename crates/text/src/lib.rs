@@ -36,7 +36,7 @@ pub use duplicates::{HeldOut, NearDuplicates, hold_out};
 pub use error::{Error, Result};
 pub use normalize::{Charsmap, Normalize};
 pub use tokenizer::{
-    Decoded, Encoding, Sampler, Sampling, SentencePiece, Tag, Tokenizer, TokenizerConfig,
+    Decoded, Encoding, Sampler, Sampling, SentencePiece, Side, Tag, Tokenizer, TokenizerConfig,
     TokenizerKind, Tokenizers,
 };
 pub use words::{words, words_and_marks};

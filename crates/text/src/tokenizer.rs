@@ -27,7 +27,7 @@ pub use self::{
     config::{TokenizerConfig, TokenizerKind},
     decoded::Decoded,
     sampling::{Sampler, Sampling, Uniform},
-    sentence_piece::SentencePiece,
+    sentence_piece::{SentencePiece, Side},
     sides::Tokenizers,
     tags::Tag,
 };

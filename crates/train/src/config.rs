@@ -102,16 +102,19 @@ impl Tokenizer {
 impl Experiment {
     /// Reads an experiment file and applies `overrides`, each of the form `table.key=value`.
     ///
-    /// A value that is not TOML is a string: `data.src=en` needs no quotes.
+    /// A value that is not TOML is a string: `data.src=en` needs no quotes. An experiment that starts
+    /// from a model and says nothing about its network has that of the model.
     ///
     /// # Errors
-    /// If the file cannot be read, or if a key is unknown, missing or has a value that is not
+    /// If the file or the model cannot be read, or if a key is unknown, missing or has a value that is not
     /// allowed: [`ConfigError`] says where.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
         let text = String::from_utf8(bytes)
             .map_err(|e| Error::NotText { path: path.into(), at: e.utf8_error().valid_up_to() })?;
-        Ok(Self::parse(&path.display().to_string(), &text, overrides)?)
+        let inherited = init::inherited(&text, overrides)?;
+        let overrides = [&inherited[..], overrides].concat();
+        Ok(Self::parse(&path.display().to_string(), &text, &overrides)?)
     }
 
     /// As [`load`](Self::load), from text that error messages call `origin`.

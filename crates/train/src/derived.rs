@@ -89,8 +89,12 @@ fn derive(
     })
 }
 
-/// A directory that appears with all that `write` puts into the folder it is given, or not at all.
-fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// A new directory `out` that appears with all that `write` puts into the folder it is given, or not at
+/// all.
+///
+/// # Errors
+/// As `write`, or if the folder cannot be made or get its name.
+pub fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let partial = beside(out, ".partial")?;
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(|source| Error::write(&partial, source))?;

@@ -35,7 +35,7 @@ mod validate;
 pub mod watch;
 
 pub use config::Experiment;
-pub use derived::{average, copy, quantize, write};
+pub use derived::{average, copy, quantize, whole, write};
 pub use error::{Error, Result};
 pub use event::Event;
 pub use gradients::{Gradients, clip_factor};

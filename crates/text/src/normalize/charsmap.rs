@@ -80,6 +80,11 @@ impl Charsmap {
         BASE64_STANDARD.encode(&self.0.blob)
     }
 
+    /// The rules as a SentencePiece model holds them.
+    pub(crate) fn blob(&self) -> &[u8] {
+        &self.0.blob
+    }
+
     /// `text` with all replacements made, from left to right, the longest match first.
     pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut out: Option<String> = None;

@@ -77,6 +77,11 @@ impl Sampler {
     /// be left out.
     pub fn new(tokenizer: Arc<Tokenizer>, sampling: Sampling) -> Result<Self> {
         let wrong = |reason: &str| Error::Sampling { reason: reason.to_owned() };
+        if tokenizer.foreign.is_some() {
+            return Err(wrong(
+                "an imported tokenizer, which does not know every character, has none",
+            ));
+        }
         let cuts = match (sampling, tokenizer.inner.get_model()) {
             (Sampling::Dropout(rate), ModelWrapper::BPE(bpe)) => {
                 Cuts::Bpe { merges: Box::new(Merges::of(bpe, &tokenizer.pieces)?), rate }

@@ -6,11 +6,15 @@
 //! there is that space before the text; and two tokenizers can share one numbering of ids, in
 //! which some entries never come out of cutting, because they are the other language's.
 
-use std::{collections::HashMap, fs, io, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::Path,
+};
 
 use prost::Message;
 use tokenizers::{
-    PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer as Inner,
+    ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer as Inner,
     decoders::byte_level::ByteLevel,
     models::unigram::Unigram,
     pre_tokenizers::{
@@ -85,8 +89,10 @@ struct Normalizer {
     escape_whitespaces: Option<bool>,
 }
 
-/// Kinds of pieces that text is cut into.
+/// Kinds of pieces. Text is cut into those that are normal or that a user defined.
 const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 /// The kinds of models, from 1 on.
 const MODEL_TYPES: [&str; 4] = ["unigram", "BPE", "word", "character"];
@@ -193,6 +199,73 @@ impl Tokenizers {
     }
 }
 
+impl Tokenizers {
+    /// The entries of one side in the order of their ids, as SentencePiece writes them, and the
+    /// contents of a SentencePiece model that cuts text as its tokenizer does.
+    ///
+    /// # Errors
+    /// [`Error::SentencePieces`] if the tokenizer was not made of such a model.
+    pub fn sentence_piece(&self, side: Side) -> Result<(Vec<String>, Vec<u8>)> {
+        let tokenizer = match side {
+            Side::Src => &self.src,
+            Side::Tgt => &self.tgt,
+        };
+        let (ModelWrapper::Unigram(unigram), Some(foreign)) =
+            (tokenizer.inner.get_model(), &tokenizer.foreign)
+        else {
+            return Err(Error::SentencePieces {
+                reason: "the tokenizer is one of bytes, which SentencePiece has not".into(),
+            });
+        };
+        let foreign: HashSet<u32> = foreign.values().copied().collect();
+        let special = [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)];
+        let mut pieces: Vec<Piece> = special
+            .map(|(name, kind)| Piece {
+                piece: Some(name.to_owned()),
+                score: Some(0.0),
+                kind: Some(kind),
+            })
+            .into();
+        let mut entries: Vec<String> = SPECIALS.map(str::to_owned).into();
+        let others = (0..).zip(unigram.iter()).skip(SPECIALS.len());
+        for (id, (_, score)) in others {
+            let text = String::from_utf8_lossy(&tokenizer.pieces[id as usize]);
+            let text = text.replace(' ', &SPACE.to_string());
+            let language = text.strip_prefix(SPACE).filter(|name| is_language(name));
+            if let Some(language) = language {
+                entries.push(language.to_owned());
+                continue;
+            }
+            if !foreign.contains(&id) {
+                let (piece, score) = (Some(text.clone()), Some(*score as f32));
+                pieces.push(Piece { piece, score, kind: Some(NORMAL) });
+            }
+            entries.push(text);
+        }
+        let blob = |charsmap: &Charsmap| charsmap.blob().to_vec();
+        let file = Model {
+            pieces,
+            trainer: Some(Trainer { model_type: Some(1), ..Trainer::default() }),
+            normalizer: Some(Normalizer {
+                charsmap: self.normalize.charsmap.as_ref().map(blob),
+                prefix: Some(tokenizer.prefixed),
+                remove_extra_whitespaces: Some(self.normalize.spaces),
+                escape_whitespaces: Some(true),
+            }),
+        };
+        Ok((entries, file.encode_to_vec()))
+    }
+}
+
+/// One of the two languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What is translated.
+    Src,
+    /// What it becomes.
+    Tgt,
+}
+
 /// The scores of all pieces that text is cut into. Those that a user defined win over all others
 /// (`UnigramModel::EncodeOptimized` of SentencePiece).
 fn scores(pieces: Vec<Piece>) -> std::result::Result<HashMap<String, f64>, String> {
@@ -248,7 +321,8 @@ mod tests {
     }
 
     fn file(pieces: &[(&str, f32)]) -> Model {
-        let special = [piece("<unk>", 0.0, 2), piece("<s>", 0.0, 3), piece("</s>", 0.0, 3)];
+        let special =
+            [piece("<unk>", 0.0, UNKNOWN), piece("<s>", 0.0, CONTROL), piece("</s>", 0.0, CONTROL)];
         let pieces = pieces.iter().map(|(text, score)| piece(text, *score, NORMAL));
         Model {
             pieces: special.into_iter().chain(pieces).collect(),
@@ -339,6 +413,26 @@ mod tests {
             assert_eq!(ours.fingerprint(), theirs.fingerprint());
             assert_eq!(cut(ours, "ab Яé猫."), cut(theirs, "ab Яé猫."));
         }
+    }
+
+    #[test]
+    fn what_was_made_of_a_model_becomes_one_again() {
+        let both = tokenizers();
+        let mut again = Vec::new();
+        for side in [Side::Src, Side::Tgt] {
+            let (entries, file) = both.sentence_piece(side).unwrap();
+            assert_eq!(entries[12], ">>fra<<");
+            again.push((SentencePiece::parse(&file).unwrap(), entries));
+        }
+        let [(src, src_entries), (tgt, tgt_entries)] = &again[..] else { unreachable!() };
+        let made = Tokenizers::of_sentence_pieces([src, tgt], [src_entries, tgt_entries]).unwrap();
+        for (ours, theirs) in [(&both.src, &made.src), (&both.tgt, &made.tgt)] {
+            assert_eq!(ours.fingerprint(), theirs.fingerprint());
+            assert_eq!(cut(ours, "ab Яé猫."), cut(theirs, "ab Яé猫."));
+        }
+        let bytes = Tokenizer::train(&Default::default(), ["a b".to_owned()].into_iter()).unwrap();
+        let error = Tokenizers::one(bytes).sentence_piece(Side::Src).unwrap_err();
+        assert!(error.to_string().contains("the tokenizer is one of bytes"), "{error}");
     }
 
     #[test]
