@@ -15,7 +15,7 @@ use translate::{
     translator::check_tokenizers,
 };
 
-use crate::{console::Console, output::ensure_new};
+use crate::{card, console::Console, output::ensure_new};
 
 /// Write a model in another form
 ///
@@ -72,7 +72,8 @@ impl Export {
         if self.format == Some(Format::Marian) {
             marian(&self.model, out)?;
         } else {
-            train::quantize(&self.model, out, &self.card())?;
+            let note = "The matrices are rounded to eight bits, with a scale for each output.";
+            train::quantize(&self.model, out, &card::with_note(&self.model, note))?;
         }
         let megabytes = |dir: &Path| -> anyhow::Result<f64> {
             Ok(fs::metadata(dir.join(model::checkpoint::WEIGHTS))?.len() as f64 / 1e6)
@@ -80,15 +81,6 @@ impl Export {
         let (new, old) = (megabytes(out)?, megabytes(&self.model)?);
         console.note("done", format!("{} · {new:.1} MB, was {old:.1} MB", out.display()));
         Ok(())
-    }
-
-    /// The description that the directory gets.
-    fn card(&self) -> String {
-        format!(
-            "# A model of eight bits\n\nThe matrices are those of `{}`, rounded to eight bits with a \
-             scale for each output.\n",
-            self.model.display()
-        )
     }
 }
 
@@ -141,6 +133,8 @@ fn marian(dir: &Path, out: &Path) -> anyhow::Result<()> {
         });
         let content = format!("{tokenizer:#}\n");
         write_whole(&partial.join("tokenizer_config.json"), content.as_bytes())?;
+        let note = "In the form of Marian models, for the `transformers` library.";
+        write_whole(&partial.join("README.md"), card::with_note(dir, note).as_bytes())?;
         Ok(())
     })?)
 }

@@ -22,6 +22,7 @@ use translate::{
 
 use self::vocabulary::Vocabulary;
 use crate::{
+    card,
     console::{Console, Hint, grouped},
     output::ensure_new,
     web::{Hub, Network, is_repository},
@@ -162,7 +163,10 @@ fn marian(folder: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
     };
     let special = Special { pad: vocab::PAD, unk: vocab::UNK, bos: vocab::BOS, eos: vocab::EOS };
     let model = marian.model([&src.rows, &tgt.rows], vocabs, special)?;
-    Ok(train::write(&model, &tokenizers, &search(folder)?, &card(folder, name), out)?)
+    let note =
+        format!("The weights are those of `{name}`, a Marian model, imported by `nmt import`.");
+    let card = card::with_note(folder, &note);
+    Ok(train::write(&model, &tokenizers, &search(folder)?, &card, out)?)
 }
 
 /// The vocabularies of both sides.
@@ -228,10 +232,4 @@ fn search(folder: &Path) -> anyhow::Result<SearchConfig> {
         search.max_len_factor = 0.0.try_into().map_err(anyhow::Error::msg)?;
     }
     Ok(search)
-}
-
-/// The description of the new directory: that of the folder, if it has one, below where it is from.
-fn card(folder: &Path, name: &str) -> String {
-    let theirs = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
-    format!("# {name}, imported\n\nThe weights are those of `{name}`, a Marian model.\n\n{theirs}")
 }

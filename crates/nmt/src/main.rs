@@ -3,6 +3,7 @@
 mod align;
 mod attended;
 mod average;
+mod card;
 mod cli;
 mod completions;
 mod console;

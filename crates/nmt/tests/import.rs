@@ -140,7 +140,7 @@ fn a_model_is_trained_further_and_gets_eight_bits() {
             ),
         );
         place.done(&format!("train tune.toml --out tuned-{name}"));
-        let config = fs::read_to_string(place.path(&format!("tuned-{name}/config.toml"))).unwrap();
+        let config = fs::read_to_string(place.path(format!("tuned-{name}/config.toml"))).unwrap();
         assert!(config.contains("norm_place = \"after\""), "{config}");
         let perplexity = |model: &str| -> f64 {
             let (code, _, said) = place.nmt(&format!("score {model} src tgt"));
