@@ -24,12 +24,12 @@ use candle_core::{Device, Tensor, Var};
 pub use self::config::MarianConfig;
 use self::reader::Reader;
 pub use self::writer::{Generation, save};
-use crate::checkpoint::WEIGHTS;
+use crate::checkpoint::{CONFIG, WEIGHTS};
 use crate::config::Tie;
 use crate::parameters::Parameters;
 use crate::rnn::tables;
 use crate::{
-    Error, Model, ModelConfig, Precision, Result, SearchPrecision, Special, Vocabs, specs,
+    Error, Model, ModelConfig, Precision, Result, SearchPrecision, Spec, Special, Vocabs, specs,
 };
 
 /// Weights in another form than this program reads.
@@ -64,11 +64,14 @@ impl MarianDir {
             }
             return Err(Error::Incomplete { dir: dir.into(), missing: WEIGHTS });
         }
-        let weights = fs::read(&path).map_err(|source| Error::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let io = |source| Error::Io { action: "read", path: path.clone(), source };
+        let size = fs::metadata(&path).map_err(io)?.len();
+        let limit = largest(&config)?;
+        if size > limit {
+            let reason = format!("{WEIGHTS} has {size} bytes, for this network at most {limit}");
+            return Err(Error::NotMarian { path: dir.join(CONFIG), reason });
+        }
+        let weights = fs::read(&path).map_err(io)?;
         Ok(Self { config, weights, path })
     }
 
@@ -131,6 +134,23 @@ impl MarianDir {
             parameters: Parameters::from_vars(vars),
         })
     }
+}
+
+/// Most bytes of a weight file: four times what the parameters need in `f32`, for tables that stand
+/// in it more than once, and its head.
+fn largest(config: &MarianConfig) -> Result<u64> {
+    const HEAD: u64 = 1 << 26;
+    let network = ModelConfig::Transformer(config.transformer());
+    let vocabs = Vocabs {
+        src: config.src_vocab(),
+        tgt: config.tgt_vocab(),
+        joint: config.shared(),
+        ..Vocabs::default()
+    };
+    let size =
+        |spec: Spec| spec.shape.iter().fold(16, |size: u64, &n| size.saturating_mul(n as u64));
+    let sizes = specs(&network, &vocabs)?.into_iter().map(size);
+    Ok(sizes.fold(HEAD, u64::saturating_add))
 }
 
 impl MarianConfig {

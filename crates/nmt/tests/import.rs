@@ -262,6 +262,10 @@ fn what_cannot_be_imported_is_named_and_leaves_nothing() {
             "`d_model` is 99999999, expected 1 to ",
         ),
         (
+            config("\"encoder_layers\": 2", "\"encoder_layers\": 99999999"),
+            "`encoder_layers` is 99999999, expected 1 to 256",
+        ),
+        (
             config("\"encoder_layers\": 2", "\"encoder_layers\": 3"),
             "has no parameter model.encoder.layers.2.self_attn.q_proj.weight",
         ),
@@ -283,6 +287,14 @@ fn what_cannot_be_imported_is_named_and_leaves_nothing() {
         ),
         (Box::new(|place| cut(place, "config.json", 100)), "config.json describes no Marian model"),
         (Box::new(|place| cut(place, "model.safetensors", 5000)), "model.safetensors"),
+        (
+            Box::new(|place| {
+                let path = place.path("joint/model.safetensors");
+                let weights = fs::File::options().write(true).open(path).unwrap();
+                weights.set_len(1 << 40).unwrap();
+            }),
+            "model.safetensors has 1099511627776 bytes, for this network at most ",
+        ),
         (Box::new(|place| cut(place, "source.spm", 1000)), "source.spm is no SentencePiece model"),
         (Box::new(|place| cut(place, "vocab.json", 1000)), "vocab.json: it is no table of pieces"),
         (

@@ -10,8 +10,9 @@ use crate::{Error, Result};
 
 /// A configuration larger than this is not read.
 const LARGEST: u64 = 1 << 24;
-/// A network larger than this in any direction is refused before memory is taken for it.
+/// A network larger than this is refused before memory is taken for it: its sizes, and its layers.
 const MOST: usize = 1 << 20;
+const MOST_LAYERS: usize = 256;
 
 /// What `config.json` says about the network. Keys that do not change it are not read.
 #[derive(Clone, Debug, Deserialize)]
@@ -99,17 +100,17 @@ impl MarianConfig {
     /// Says what our network cannot be.
     fn check(&self) -> std::result::Result<(), String> {
         let sizes = [
-            ("d_model", self.d_model),
-            ("encoder_layers", self.encoder_layers),
-            ("decoder_layers", self.decoder_layers),
-            ("encoder_attention_heads", self.encoder_attention_heads),
-            ("encoder_ffn_dim", self.encoder_ffn_dim),
-            ("vocab_size", self.vocab_size),
-            ("decoder_vocab_size", self.tgt_vocab()),
+            ("d_model", self.d_model, MOST),
+            ("encoder_layers", self.encoder_layers, MOST_LAYERS),
+            ("decoder_layers", self.decoder_layers, MOST_LAYERS),
+            ("encoder_attention_heads", self.encoder_attention_heads, MOST),
+            ("encoder_ffn_dim", self.encoder_ffn_dim, MOST),
+            ("vocab_size", self.vocab_size, MOST),
+            ("decoder_vocab_size", self.tgt_vocab(), MOST),
         ];
-        for (name, size) in sizes {
-            if size == 0 || size > MOST {
-                return Err(format!("`{name}` is {size}, expected 1 to {MOST}"));
+        for (name, size, most) in sizes {
+            if size == 0 || size > most {
+                return Err(format!("`{name}` is {size}, expected 1 to {most}"));
             }
         }
         for (name, src, tgt) in [

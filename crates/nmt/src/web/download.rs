@@ -144,12 +144,16 @@ impl<'a> Downloads<'a> {
 
     /// The file at `url`, as it is now.
     pub(crate) fn get_again(&self, url: &str) -> anyhow::Result<PathBuf> {
-        self.forget(url);
-        self.get(url)
+        self.obtain(url, false)
     }
 
     /// The file at `url`: from the cache, or downloaded into it.
     pub(crate) fn get(&self, url: &str) -> anyhow::Result<PathBuf> {
+        self.obtain(url, true)
+    }
+
+    /// The file at `url`; what the cache holds may count even if there is a network.
+    fn obtain(&self, url: &str, cached: bool) -> anyhow::Result<PathBuf> {
         if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
             bail!("{url} is not an address that begins with https:// or http://");
         }
@@ -161,7 +165,9 @@ impl<'a> Downloads<'a> {
                 .hint("download it once without `--offline`, or choose another `--cache`");
         }
         let _lock = entry.lock(self.console)?;
-        if let Some(path) = entry.complete(self.console)? {
+        if !cached {
+            entry.forget();
+        } else if let Some(path) = entry.complete(self.console)? {
             self.console.note("cached", url);
             return Ok(path);
         }
