@@ -7,6 +7,7 @@ mod batch;
 pub mod checkpoint;
 mod compact;
 mod config;
+pub mod ctranslate2;
 mod error;
 mod guide;
 mod linear;

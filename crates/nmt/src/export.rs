@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::bail;
 use candle_core::Device;
-use model::{Model, marian::Generation};
-use text::{Side, Tokenizers, output::write_whole};
+use model::{Model, checkpoint::WEIGHTS, marian::Generation};
+use text::{Side, Tokenizer, Tokenizers, output::write_whole};
 use translate::{
     SearchConfig,
     search::{self, LengthPenalty},
@@ -23,6 +23,9 @@ use crate::{card, console::Console, output::ensure_new};
 /// faster translations. The new directory is used like any other; training that starts from it
 /// starts from the rounded weights.
 ///
+/// With `--format ctranslate2` a Transformer becomes a folder that CTranslate2 loads, with the
+/// tokenizers that its tokens are those of.
+///
 /// With `--format marian` it becomes a folder as the `transformers` library has Marian models. That
 /// goes for models that were imported from such a folder, trained further or not: others have
 /// another network or other tokenizers.
@@ -31,7 +34,8 @@ use crate::{card, console::Console, output::ensure_new};
 Examples:
   nmt export runs/toy/best --precision int8 --out toy-int8
   nmt translate toy-int8 input.txt
-  nmt export runs/tuned/best --format marian --out tuned-marian")]
+  nmt export runs/toy/best --format ctranslate2 --out toy-ct2
+  nmt export tuned/best --format marian --out tuned-marian")]
 #[command(group = clap::ArgGroup::new("form").required(true))]
 pub(crate) struct Export {
     /// Directory of a model, such as `RUN/best` of `nmt train`
@@ -62,6 +66,8 @@ enum Precision {
 enum Format {
     /// A folder of a Marian model, for `transformers`
     Marian,
+    /// A folder for CTranslate2
+    Ctranslate2,
 }
 
 impl Export {
@@ -69,26 +75,78 @@ impl Export {
     pub(crate) fn run(self, console: &Console) -> anyhow::Result<()> {
         let out = &self.out;
         ensure_new(out)?;
-        if self.format == Some(Format::Marian) {
-            marian(&self.model, out)?;
-        } else {
-            let note = "The matrices are rounded to eight bits, with a scale for each output.";
-            train::quantize(&self.model, out, &card::with_note(&self.model, note))?;
+        match self.format {
+            Some(Format::Marian) => marian(&self.model, out)?,
+            Some(Format::Ctranslate2) => ctranslate2(&self.model, out)?,
+            None => {
+                let note = "The matrices are rounded to eight bits, with a scale for each output.";
+                train::quantize(&self.model, out, &card::with_note(&self.model, note))?;
+            }
         }
-        let megabytes = |dir: &Path| -> anyhow::Result<f64> {
-            Ok(fs::metadata(dir.join(model::checkpoint::WEIGHTS))?.len() as f64 / 1e6)
+        let megabytes =
+            |path: PathBuf| -> anyhow::Result<f64> { Ok(fs::metadata(path)?.len() as f64 / 1e6) };
+        let written = match self.format {
+            Some(Format::Ctranslate2) => model::ctranslate2::MODEL,
+            _ => WEIGHTS,
         };
-        let (new, old) = (megabytes(out)?, megabytes(&self.model)?);
+        let (new, old) = (megabytes(out.join(written))?, megabytes(self.model.join(WEIGHTS))?);
         console.note("done", format!("{} · {new:.1} MB, was {old:.1} MB", out.display()));
         Ok(())
     }
 }
 
+/// A model and its tokenizers, which belong together.
+fn open(dir: &Path) -> anyhow::Result<(Model, Tokenizers)> {
+    let (model, tokenizers) = (Model::open(dir, &Device::Cpu)?, Tokenizers::open(dir)?);
+    check_tokenizers(model.vocabs(), &tokenizers)?;
+    Ok((model, tokenizers))
+}
+
+/// The entries of source and target, and SentencePiece models of both.
+fn sentence_pieces(tokenizers: &Tokenizers) -> text::Result<[(Vec<String>, Vec<u8>); 2]> {
+    Ok([tokenizers.sentence_piece(Side::Src)?, tokenizers.sentence_piece(Side::Tgt)?])
+}
+
+const PIECES: [&str; 2] = ["source.spm", "target.spm"];
+
+/// Writes the model in `dir` as a folder for CTranslate2.
+fn ctranslate2(dir: &Path, out: &Path) -> anyhow::Result<()> {
+    let (model, tokenizers) = open(dir)?;
+    let of_bytes = |tokenizer: &Tokenizer| -> Vec<String> {
+        (0..tokenizer.vocab_size() as u32).filter_map(|id| tokenizer.token(id)).collect()
+    };
+    let pieces = sentence_pieces(&tokenizers).ok();
+    let [src, tgt] = match &pieces {
+        Some([src, tgt]) => [src.0.clone(), tgt.0.clone()],
+        None => [of_bytes(&tokenizers.src), of_bytes(&tokenizers.tgt)],
+    };
+    Ok(train::whole(out, |partial| {
+        model::ctranslate2::save(&model, partial)?;
+        let lists: &[(&str, &[String])] = if src == tgt {
+            &[("shared_vocabulary.json", &src)]
+        } else {
+            &[("source_vocabulary.json", &src), ("target_vocabulary.json", &tgt)]
+        };
+        for (name, tokens) in lists {
+            let content = format!("{:#}\n", serde_json::json!(tokens));
+            write_whole(&partial.join(name), content.as_bytes())?;
+        }
+        match &pieces {
+            Some(pieces) => {
+                for (name, (_, content)) in PIECES.iter().zip(pieces) {
+                    write_whole(&partial.join(name), content)?;
+                }
+            }
+            None => tokenizers.save(partial)?,
+        }
+        let note = "In the form of CTranslate2, with the tokenizers of its tokens.";
+        Ok(write_whole(&partial.join("README.md"), card::with_note(dir, note).as_bytes())?)
+    })?)
+}
+
 /// Writes the model in `dir` as a folder of a Marian model.
 fn marian(dir: &Path, out: &Path) -> anyhow::Result<()> {
-    let model = Model::open(dir, &Device::Cpu)?;
-    let tokenizers = Tokenizers::open(dir)?;
-    check_tokenizers(model.vocabs(), &tokenizers)?;
+    let (model, tokenizers) = open(dir)?;
     let search = SearchConfig::open(dir)?;
     let length_penalty = match search.length_penalty {
         LengthPenalty::None => 0.0,
@@ -104,9 +162,7 @@ fn marian(dir: &Path, out: &Path) -> anyhow::Result<()> {
         // The first token and the last one count there.
         max_len: search.max_len(SRC_TOKENS).saturating_add(2),
     };
-    let pieces = [Side::Src, Side::Tgt].map(|side| tokenizers.sentence_piece(side));
-    let [src, tgt] = pieces;
-    let ((src_entries, src_pieces), (tgt_entries, tgt_pieces)) = (src?, tgt?);
+    let [(src_entries, src_pieces), (tgt_entries, tgt_pieces)] = sentence_pieces(&tokenizers)?;
     Ok(train::whole(out, |partial| {
         model::marian::save(&model, generation, partial)?;
         let shared = src_entries == tgt_entries;
@@ -121,8 +177,9 @@ fn marian(dir: &Path, out: &Path) -> anyhow::Result<()> {
             let content = format!("{:#}\n", serde_json::Value::Object(ids));
             write_whole(&partial.join(name), content.as_bytes())?;
         }
-        write_whole(&partial.join("source.spm"), &src_pieces)?;
-        write_whole(&partial.join("target.spm"), &tgt_pieces)?;
+        for (name, content) in PIECES.iter().zip([&src_pieces, &tgt_pieces]) {
+            write_whole(&partial.join(name), content)?;
+        }
         let tokenizer = serde_json::json!({
             "tokenizer_class": "MarianTokenizer",
             "separate_vocabs": !shared,

@@ -180,6 +180,62 @@ fn an_imported_model_goes_back_and_comes_again() {
     }
 }
 
+/// Numbers of four bytes, little-endian.
+fn word(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize
+}
+
+/// The names of the variables of a file for CTranslate2, with the numbers of each, and its aliases.
+fn variables(file: &[u8]) -> (Vec<(String, usize)>, Vec<String>) {
+    let string = |at: &mut usize| {
+        let len = usize::from(u16::from_le_bytes([file[*at], file[*at + 1]]));
+        *at += 2 + len;
+        String::from_utf8(file[*at - len..*at - 1].to_vec()).expect("it is text")
+    };
+    let mut at = 4;
+    assert_eq!((word(file, 0), string(&mut at).as_str()), (6, "TransformerSpec"));
+    let n = word(file, at + 4);
+    at += 8;
+    let mut found = Vec::new();
+    for _ in 0..n {
+        let name = string(&mut at);
+        let rank = usize::from(file[at]);
+        let sizes = (0..rank).map(|i| word(file, at + 1 + 4 * i)).product();
+        at += 1 + 4 * rank + 1;
+        at += 4 + word(file, at);
+        found.push((name, sizes));
+    }
+    let n = word(file, at);
+    at += 4;
+    let aliases = (0..n).map(|_| format!("{} {}", string(&mut at), string(&mut at))).collect();
+    assert_eq!(at, file.len());
+    (found, aliases)
+}
+
+/// CTranslate2's own writer gives the same bytes: `scripts/peers/ctranslate2_model.py`.
+#[test]
+fn a_transformer_becomes_a_folder_for_ctranslate2() {
+    let place = imported();
+    for (name, n_aliases) in [("joint", 3), ("separate", 1)] {
+        place.done(&format!("export ours-{name} --format ctranslate2 --out ct2-{name}"));
+        let file = fs::read(place.path(format!("ct2-{name}/model.bin"))).unwrap();
+        let (found, aliases) = variables(&file);
+        assert!(found.is_sorted() && aliases.len() == n_aliases, "{aliases:?}");
+        let size = |wanted: &str| found.iter().find(|(name, _)| name == wanted).unwrap().1;
+        assert_eq!(size("decoder/layer_0/attention/linear_1/weight"), 2 * 16 * 16);
+        assert_eq!(size("decoder/position_encodings/encodings"), 1024 * 16);
+        let read = |name: &str| -> Vec<String> {
+            let text = fs::read_to_string(place.path(name)).unwrap();
+            serde_json::from_str(&text).unwrap()
+        };
+        let vocabulary = if name == "joint" { "shared" } else { "target" };
+        let tokens = read(&format!("ct2-{name}/{vocabulary}_vocabulary.json"));
+        assert_eq!(tokens[..4], ["<pad>", "<unk>", "<s>", "</s>"]);
+        assert_eq!(tokens.len() * 16, size("decoder/embeddings/weight"));
+        assert!(place.path(format!("ct2-{name}/source.spm")).exists());
+    }
+}
+
 #[test]
 fn what_marian_cannot_be_is_not_exported() {
     let place = Place::empty();
@@ -211,6 +267,11 @@ fn what_marian_cannot_be_is_not_exported() {
         assert!(said.contains("the tokenizer is one of bytes"), "{said}");
         assert!(!place.path("new").exists());
     }
+    let (code, _, said) = place.nmt("export rnn --format ctranslate2 --out new");
+    assert_eq!(code, 1);
+    assert!(said.contains("CTranslate2 has no recurrent models"), "{said}");
+    place.done("export before --format ctranslate2 --out new");
+    assert!(place.path("new/tokenizer.json").exists());
     let model = |config: &model::ModelConfig| {
         let vocabs = model::Vocabs { src: 9, tgt: 9, joint: true, ..model::Vocabs::default() };
         let special = model::Special { pad: 0, unk: 1, bos: 2, eos: 3 };

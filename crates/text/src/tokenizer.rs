@@ -99,14 +99,7 @@ impl Tokenizer {
     /// [`Error::Read`], [`Error::DamagedTokenizer`] or [`Error::ForeignTokenizer`], all with the
     /// name of the file.
     pub fn open(path: &Path) -> Result<Self> {
-        let unreadable = |source| Error::Read { path: path.to_owned(), source };
-        let size = fs::metadata(path).map_err(unreadable)?.len();
-        if size > LARGEST_FILE {
-            let reason = format!("{size} bytes, expected at most {LARGEST_FILE}");
-            return Err(unreadable(io::Error::other(reason)));
-        }
-        let content = fs::read(path).map_err(unreadable)?;
-        let inner = Inner::from_bytes(content).map_err(|error| Error::DamagedTokenizer {
+        let inner = Inner::from_bytes(content(path)?).map_err(|error| Error::DamagedTokenizer {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
@@ -204,7 +197,8 @@ impl Tokenizer {
     /// a space.
     pub fn token(&self, id: u32) -> Option<String> {
         let token = self.inner.id_to_token(id)?;
-        let foreign = token.strip_prefix(bytes::char_of(FOREIGN)).map(str::to_owned);
+        let mark = self.foreign.as_ref().map(|_| bytes::char_of(FOREIGN));
+        let foreign = mark.and_then(|mark| token.strip_prefix(mark)).map(str::to_owned);
         Some(foreign.unwrap_or(token))
     }
 
@@ -333,6 +327,17 @@ impl fmt::Debug for Tokenizer {
             .field("fingerprint", &self.fingerprint())
             .finish_non_exhaustive()
     }
+}
+
+/// The content of a file that can be a tokenizer by its size.
+fn content(path: &Path) -> Result<Vec<u8>> {
+    let unreadable = |source| Error::Read { path: path.to_owned(), source };
+    let size = fs::metadata(path).map_err(unreadable)?.len();
+    if size > LARGEST_FILE {
+        let reason = format!("{size} bytes, expected at most {LARGEST_FILE}");
+        return Err(unreadable(io::Error::other(reason)));
+    }
+    fs::read(path).map_err(unreadable)
 }
 
 /// The smallest span of whole characters that contains `span`.

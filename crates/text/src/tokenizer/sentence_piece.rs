@@ -8,7 +8,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
     path::Path,
 };
 
@@ -23,7 +22,7 @@ use tokenizers::{
     },
 };
 
-use super::{FOREIGN, LARGEST_FILE, Tokenizer, Tokenizers, bytes::char_of, specials};
+use super::{FOREIGN, Tokenizer, Tokenizers, bytes::char_of, content, specials};
 use crate::{
     Charsmap, Error, Normalize, Result,
     vocab::{SPECIALS, UNK},
@@ -104,14 +103,7 @@ impl SentencePiece {
     /// [`Error::Read`], or [`Error::NotSentencePiece`] if the file holds something else or a model
     /// that cuts text in another way.
     pub fn open(path: &Path) -> Result<Self> {
-        let unreadable = |source| Error::Read { path: path.to_owned(), source };
-        let size = fs::metadata(path).map_err(unreadable)?.len();
-        if size > LARGEST_FILE {
-            let reason = format!("{size} bytes, expected at most {LARGEST_FILE}");
-            return Err(unreadable(io::Error::other(reason)));
-        }
-        let content = fs::read(path).map_err(unreadable)?;
-        Self::parse(&content)
+        Self::parse(&content(path)?)
             .map_err(|reason| Error::NotSentencePiece { path: path.to_owned(), reason })
     }
 
@@ -431,6 +423,8 @@ mod tests {
             assert_eq!(cut(ours, "ab Яé猫."), cut(theirs, "ab Яé猫."));
         }
         let bytes = Tokenizer::train(&Default::default(), ["a b".to_owned()].into_iter()).unwrap();
+        let tokens: HashSet<_> = (0..bytes.vocab_size() as u32).map(|id| bytes.token(id)).collect();
+        assert_eq!(tokens.len(), bytes.vocab_size(), "every entry has a name of its own");
         let error = Tokenizers::one(bytes).sentence_piece(Side::Src).unwrap_err();
         assert!(error.to_string().contains("the tokenizer is one of bytes"), "{error}");
     }
