@@ -4,6 +4,7 @@ mod corpora;
 mod layout;
 mod memory;
 mod opus;
+mod rows;
 mod texts;
 mod unpack;
 
@@ -66,8 +67,8 @@ pub(crate) struct Fetch {
     /// Download these files instead: lines of text, tables, translation memories, and archives of them
     ///
     /// Two files that are no tables (`.tsv`) are a source and a target, and must have the same
-    /// number of lines. They are written as they are, unpacked. Memories (TMX, XLIFF) are written as
-    /// one line for each unit. Of archives (zip, tar) the files are taken whose names end in the
+    /// number of lines. They are written as they are, unpacked. Memories (TMX, XLIFF) and rows of data
+    /// sets (JSON lines) become a line for each pair. Of archives (zip, tar) the files are taken whose names end in the
     /// languages, as `.en` and `.de`.
     #[arg(long, value_name = "URL", num_args = 1.., conflicts_with_all = ["name", "from"])]
     #[arg(requires = "out", help_heading = "Input")]

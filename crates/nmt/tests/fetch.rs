@@ -488,12 +488,17 @@ fn names_in_an_archive_lead_nowhere() {
 }
 
 #[test]
-fn a_translation_memory_becomes_two_texts() {
+fn pairs_in_one_file_become_two_texts() {
     let tmx = br#"<?xml version="1.0"?><tmx><body><tu><tuv xml:lang="de"><seg>Ja</seg></tuv>
         <tuv xml:lang="en"><seg>Yes &amp; no</seg></tuv></tu></body></tmx>"#;
-    for (name, content) in
-        [("m.tmx", tmx.to_vec()), ("m.tmx.gz", gzip(tmx)), ("m.zip", zip("deep/m.tmx", tmx))]
-    {
+    let rows = br#"{"translation": {"de": "Ja", "en": "Yes & no"}}"#;
+    for (name, content) in [
+        ("m.tmx", tmx.to_vec()),
+        ("m.tmx.gz", gzip(tmx)),
+        ("m.zip", zip("deep/m.tmx", tmx)),
+        ("m.jsonl", rows.to_vec()),
+        ("m.tgz", gzip(&tar_of(&[("m.jsonl", rows), ("other", b"x")]))),
+    ] {
         let server = Server::start(move |request, _| part(request, &content, "\"1\""));
         let place = Place::new();
         let url = format!("--url {}/{name}", server.url);

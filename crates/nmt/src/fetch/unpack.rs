@@ -19,6 +19,7 @@ use zip::ZipArchive;
 use super::{
     layout::{GZIP, ZIP},
     memory::{self, Kind},
+    rows,
 };
 use crate::{
     console::{Hint, Misuse},
@@ -38,6 +39,9 @@ const LARGEST_NOTE: u64 = 1 << 20;
 const TAR: (usize, &[u8]) = (257, b"ustar");
 /// Most files of an archive.
 const MOST_FILES: usize = 1 << 20;
+
+/// What is done with a source and its target.
+type Found<'a> = &'a mut dyn FnMut([&str; 2]) -> anyhow::Result<()>;
 
 /// A text that was written.
 pub(super) struct Text {
@@ -89,31 +93,37 @@ impl<'a> Unpacker<'a> {
             head.get(..tag.len()).is_some_and(|head| head.eq_ignore_ascii_case(tag.as_bytes()))
         };
         ensure!(!begins("<!doctype html") && !begins("<html"), "found a web page, expected text");
-        match Kind::of(name, head) {
-            Some(kind) => self.memory(reader, name, kind),
-            None => Ok(vec![self.lines(reader, name)?]),
+        if let Some(kind) = Kind::of(name, head) {
+            return self.pairs(name, |limit, languages, found| {
+                memory::read(reader.take(limit), kind, languages, found)
+            });
         }
+        if is_json_lines(name) {
+            return self.pairs(name, |limit, languages, found| {
+                rows::read(reader.take(limit), languages, found)
+            });
+        }
+        Ok(vec![self.lines(reader, name)?])
     }
 
-    /// Writes the units of a translation memory.
-    fn memory(
+    /// Writes a line for each pair that `read` finds, in a file for each language.
+    fn pairs(
         &mut self,
-        reader: impl BufRead,
         name: &str,
-        kind: Kind,
+        read: impl FnOnce(u64, [&str; 2], Found<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Vec<Text>> {
         let languages = self
             .languages
-            .ok_or_else(|| anyhow!("found the units of many languages"))
+            .ok_or_else(|| anyhow!("found texts in several languages"))
             .hint("name two of them with `--src` and `--tgt`")?;
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
         let names = languages.map(|language| format!("{stem}.{language}"));
         let mut outputs = [self.create(&names[0])?, self.create(&names[1])?];
         let mut lines = 0;
-        memory::read(reader.take(self.left.saturating_add(1)), kind, languages, &mut |unit| {
-            for (output, text) in outputs.iter_mut().zip(unit) {
-                self.left = self
-                    .left
+        let (limit, left) = (self.left.saturating_add(1), &mut self.left);
+        read(limit, languages, &mut |pair| {
+            for (output, text) in outputs.iter_mut().zip(pair) {
+                *left = left
                     .checked_sub(text.len() as u64 + 1)
                     .context("found far more text than a download of this size holds")?;
                 output.write_all(text.as_bytes())?;
@@ -122,7 +132,7 @@ impl<'a> Unpacker<'a> {
             lines += 1;
             Ok(())
         })?;
-        ensure!(lines > 0, "found no unit in both {} and {}", languages[0], languages[1]);
+        ensure!(lines > 0, "found nothing in both {} and {}", languages[0], languages[1]);
         for output in outputs {
             output.finish()?;
         }
@@ -199,7 +209,7 @@ impl<'a> Unpacker<'a> {
             // What is chosen depends on all names. The first that fit are written; whether there
             // were too many shows at the end.
             let side = self.languages.and_then(|languages| side(&name, languages));
-            if self.languages.is_some() && side.is_none() && Kind::of(&name, b"").is_none() {
+            if self.languages.is_some() && side.is_none() && !holds_pairs(&name) {
                 continue;
             }
             if self.languages.is_none() && !texts.is_empty() {
@@ -264,6 +274,16 @@ fn is_tar(head: &[u8]) -> bool {
     head.get(start..).is_some_and(|rest| rest.starts_with(mark))
 }
 
+/// Whether a file by its name has a JSON object on each line.
+fn is_json_lines(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".jsonl")
+}
+
+/// Whether a file of an archive may hold texts of both languages.
+fn holds_pairs(name: &str) -> bool {
+    is_json_lines(name) || Kind::of(name, b"").is_some()
+}
+
 /// Whether a file of an archive describes it.
 fn is_note(name: &str) -> bool {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
@@ -302,7 +322,7 @@ fn choose<'m>(
     let of = |wanted: usize| -> Vec<&String> {
         texts.iter().filter(|name| side(name, languages) == Some(wanted)).copied().collect()
     };
-    let memories = || texts.iter().filter(|name| Kind::of(name, b"").is_some());
+    let memories = || texts.iter().filter(|name| holds_pairs(name));
     match (&of(0)[..], &of(1)[..]) {
         ([src], [tgt]) => Ok(vec![src, tgt]),
         ([], []) if memories().count() == 1 => Ok(memories().copied().collect()),
@@ -344,7 +364,7 @@ mod tests {
         let unit =
             "<tu><tuv lang='en'><seg>123456</seg></tuv><tuv lang='de'><seg>1</seg></tuv></tu>";
         let tmx = format!("<tmx>{}</tmx>", unit.repeat(9));
-        assert!(unpacker.memory(tmx.as_bytes(), "b.tmx", Kind::Tmx).is_err());
+        assert!(unpacker.stream(tmx.as_bytes(), "b.tmx").is_err());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing got its name");
     }
 
