@@ -1,40 +1,49 @@
 //! `nmt prepare`: clean a corpus, learn a tokenizer.
 
+mod page;
+mod report;
+
 use std::{
-    fs,
+    io::IsTerminal,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use text::{
-    Cleaner, Columns, Lines, Pairs, Tag, Tokenizers,
-    clean::{Reason, Report},
-    output,
-};
-use train::{
-    Experiment,
-    config::{CorpusFiles, Positive, Tokenizer, TokenizerDir, TrainCorpus},
-};
+use indicatif::{ProgressBar, ProgressStyle};
+use text::output;
+use train::{Error, Experiment, prepare, prepare::Progress};
 
+use self::report::{corpora, samples, summary};
 use crate::{
     cli::Session,
-    console::{Console, Hint, grouped},
+    console::{Console, Hint, Verbosity, grouped},
 };
+
+/// Time between two lines where there is no bar.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Clean a corpus and learn a tokenizer
 ///
 /// Reads the training data of an experiment, leaves out what is not worth learning from, and
-/// says what and why. Writes the clean corpus, the tokenizer, and the experiment file that
-/// trains on them. Corpora with different weights or tags stay apart.
+/// says what and why. Writes the clean corpus, the tokenizer, the experiment file that trains on
+/// them, and a report with samples of what was dropped, `report.html` and `report.txt`. Corpora
+/// with different weights or tags stay apart.
 ///
-/// `nmt train` does all this by itself. Prepare when several experiments share the data, or to
-/// look at it first.
+/// What is dropped is set in `[data.clean]`: lengths, duplicates and broken characters at all
+/// times; text in another script or language, sentences of the test sets, and pairs that are no
+/// translations of each other where that is asked for.
+///
+/// The corpus may be larger than memory. Interrupted, it goes on where it was when it is started
+/// again.
+///
+/// `nmt train` does all this by itself, in memory. Prepare when several experiments share the
+/// data, when it is large, or to look at it first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   nmt prepare toy.toml
   nmt prepare toy.toml --out data/clean --set tokenizer.vocab=4000
+  nmt prepare toy.toml --set data.clean.drop_other_language=true --set data.clean.min_alignment=0.4
   nmt train data/clean/toy.toml")]
 pub(crate) struct Prepare {
     /// Experiment file; `nmt help train` shows one
@@ -50,150 +59,115 @@ pub(crate) struct Prepare {
 }
 
 impl Prepare {
-    /// Writes corpus, tokenizer and experiment file.
+    /// Writes corpus, tokenizer, experiment file and report.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
         let console = session.console;
-        let mut experiment = Experiment::load(&self.config, &self.set)?;
-        let name = self.config.file_stem().unwrap_or_default();
-        let dir = self.out.unwrap_or_else(|| Path::new("prepared").join(name));
-        let file = dir.join(name).with_extension("toml");
-        let parts = parts(&experiment, &dir);
-        // The corpus itself may lie there under such a name.
-        let written = parts.iter().flat_map(|part| [&part.src, &part.tgt]);
-        if let Some(found) = [&file].into_iter().chain(written).find(|path| path.exists()) {
-            return Err(anyhow::anyhow!("{} exists already", found.display()))
-                .hint("choose another directory with `--out`, or remove the file");
+        let experiment = Experiment::load(&self.config, &self.set)?;
+        let name = self.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let dir = self.out.unwrap_or_else(|| Path::new("prepared").join(&name));
+        let mut told = Told::new(console);
+        let prepared = prepare(&experiment, &dir, &name, &mut |progress| told.tell(progress));
+        drop(told);
+        let prepared = match prepared {
+            Err(error @ Error::Exists { .. }) => {
+                Err(error).hint("choose another directory with `--out`, or remove the file")?
+            }
+            Err(Error::OtherPreparation { dir }) => {
+                let hint = format!("remove {} to begin anew", dir.display());
+                Err(Error::OtherPreparation { dir }).hint(hint)?
+            }
+            prepared => prepared?,
+        };
+        let corpora = corpora(&experiment);
+        let mut text = String::new();
+        for (label, line) in summary(&prepared, &corpora) {
+            console.note(&label, &line);
+            text.push_str(&format!("{label:8}{line}\n"));
         }
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-
-        let report = clean(&experiment, &parts)?;
-        tell(console, &report);
-        if let Tokenizer::Learn(how) = &experiment.tokenizer {
-            console.note("learn", "the tokenizer");
-            let tags: Vec<_> = parts.iter().filter_map(|part| part.tag.clone()).collect();
-            let learned = learn(&parts, |src, tgt| Tokenizers::train(how, src, tgt))?;
-            let mut tokenizers = learned.with_tags(&tags)?;
-            tokenizers.normalize = experiment.data.clean.normalize.clone();
-            tokenizers.save(&dir)?;
-            let (src, tgt) = (tokenizers.src.vocab_size(), tokenizers.tgt.vocab_size());
-            let kind = if tokenizers.joint() { "joint" } else { "separate" };
-            let sizes = format!("{kind} · {} + {}", grouped(src), grouped(tgt));
-            console.note("vocab", sizes);
-            experiment.tokenizer = Tokenizer::Open(TokenizerDir { dir: dir.clone() });
+        if prepared.held_out > 0 {
+            let n = grouped(prepared.held_out as usize);
+            console.warn(format_args!(
+                "{n} pairs also stand in the development or test sets, on a side at least: \
+                 `drop_overlap = \"equal\"` in [data.clean] leaves them out"
+            ));
         }
-        experiment.data.train = parts.into_iter().map(Part::corpus).collect();
-        // Last, for it says that all is there.
-        output::write_whole(&file, experiment.to_toml().as_bytes())?;
-        console.note("next", format_args!("nmt train {}", file.display()));
+        text.push_str(&samples(&prepared.report, &corpora));
+        output::write_whole(&dir.join("report.txt"), text.as_bytes())?;
+        let page = page::draw(&name, &prepared, &corpora);
+        output::write_whole(&dir.join("report.html"), page.as_bytes())?;
+        console.note("report", dir.join("report.html").display());
+        console.note("next", format_args!("nmt train {}", prepared.file.display()));
         Ok(())
     }
 }
 
-/// A clean corpus and how it is mixed with the others.
-struct Part {
-    src: PathBuf,
-    tgt: PathBuf,
-    weight: Positive,
-    tag: Option<Tag>,
+/// Says how far the work is: a line of its own on a terminal, a note now and then elsewhere.
+struct Told<'a> {
+    console: &'a Console,
+    bar: Option<ProgressBar>,
+    said: Instant,
 }
 
-impl Part {
-    fn corpus(self) -> TrainCorpus {
-        let Self { src, tgt, weight, tag } = self;
-        TrainCorpus { files: CorpusFiles::Lines { src, tgt }, weight, tag, links: None }
+impl<'a> Told<'a> {
+    fn new(console: &'a Console) -> Self {
+        let shown = console.verbosity() > Verbosity::Quiet && std::io::stderr().is_terminal();
+        let bar = shown.then(|| {
+            let bar = ProgressBar::new_spinner();
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar
+        });
+        Self { console, bar, said: Instant::now() }
     }
-}
 
-/// Where the clean corpora go: all into one, unless they are mixed with weights or tags.
-fn parts(experiment: &Experiment, dir: &Path) -> Vec<Part> {
-    let data = &experiment.data;
-    let like_first = |corpus: &TrainCorpus| {
-        let first = &data.train[0];
-        (corpus.weight, &corpus.tag) == (first.weight, &first.tag)
-    };
-    let joined = data.train.iter().all(like_first);
-    let wanted = if joined { &data.train[..1] } else { &data.train[..] };
-    let part = |(corpus, number): (&TrainCorpus, usize)| {
-        let name = if joined { "train".into() } else { format!("train-{number}") };
-        let path = |language: &str| dir.join(format!("{name}.{language}"));
-        let (src, tgt) = (path(&data.src), path(&data.tgt));
-        Part { src, tgt, weight: corpus.weight, tag: corpus.tag.clone() }
-    };
-    wanted.iter().zip(1..).map(part).collect()
-}
-
-/// Writes the pairs worth learning from, and counts the others.
-fn clean(experiment: &Experiment, parts: &[Part]) -> anyhow::Result<Report> {
-    let mut cleaner = Cleaner::new(experiment.data.clean.clone());
-    let create = |part: &Part| -> text::Result<_> {
-        Ok((output::Output::create(&part.src)?, output::Output::create(&part.tgt)?))
-    };
-    let mut outputs = parts.iter().map(create).collect::<text::Result<Vec<_>>>()?;
-    let last = outputs.len() - 1;
-    for (corpus, number) in experiment.data.train.iter().zip(0..) {
-        let (src, tgt) = &mut outputs[last.min(number)];
-        let mut pairs = open(&corpus.files)?;
-        while let Some(row) = pairs.next_row()? {
-            if let Ok(pair) = cleaner.check_row(row) {
-                src.line(&pair.src)?;
-                tgt.line(&pair.tgt)?;
+    fn tell(&mut self, progress: Progress) {
+        let number = |n: u64| grouped(n as usize);
+        let message = match progress {
+            Progress::Resumed { lines } => {
+                let line = format!("after {} lines", number(lines));
+                return self.above(|console| console.note("resumed", line));
             }
-        }
-    }
-    cleaner.report().require_kept()?;
-    for (src, tgt) in outputs {
-        src.finish()?;
-        tgt.finish()?;
-    }
-    Ok(cleaner.report().clone())
-}
-
-/// Opens the files of a corpus.
-fn open(files: &CorpusFiles) -> text::Result<Pairs> {
-    match files {
-        CorpusFiles::Lines { src, tgt } => Pairs::open(src, tgt),
-        CorpusFiles::Tsv { tsv, columns: [src, tgt] } => {
-            Pairs::open_table(tsv, Columns { src: *src, tgt: *tgt })
-        }
-    }
-}
-
-/// The lines of a file for a trainer, which takes strings and no results.
-type Texts<'a> = Box<dyn Iterator<Item = String> + Send + 'a>;
-
-/// Learns from the lines of all files; a line that cannot be read ends the learning.
-fn learn(
-    parts: &[Part],
-    train: impl FnOnce(Texts<'_>, Texts<'_>) -> text::Result<Tokenizers>,
-) -> anyhow::Result<Tokenizers> {
-    let failure = Mutex::new(None);
-    let texts = |path: fn(&Part) -> &Path| -> text::Result<Texts<'_>> {
-        let keep = |error| {
-            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            Progress::Judged { lines, passed } => {
+                format!("{} lines read · {} passed", number(lines), number(passed))
+            }
+            Progress::Comparing => "looking for duplicates".into(),
+            Progress::Aligning { pairs } => {
+                format!("learning to align from {} pairs", grouped(pairs))
+            }
+            Progress::Scored { pairs, of } => {
+                format!("{} of {} pairs scored", number(pairs), number(of))
+            }
+            Progress::Written { pairs, of } => {
+                format!("{} of {} pairs written", number(pairs), number(of))
+            }
+            _ => "learning the tokenizer".into(),
         };
-        let files = parts.iter().map(|part| Lines::open(path(part)));
-        let files = files.collect::<text::Result<Vec<Lines>>>()?;
-        Ok(Box::new(files.into_iter().flatten().map_while(move |line| line.map_err(keep).ok())))
-    };
-    let learned = train(texts(|part| &part.src)?, texts(|part| &part.tgt)?);
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error.into()),
-        None => Ok(learned?),
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(message);
+                bar.tick();
+            }
+            None if self.said.elapsed() >= PAUSE => {
+                self.console.note("", message);
+                self.said = Instant::now();
+            }
+            None => {}
+        }
+    }
+
+    /// Writes above the bar.
+    fn above(&self, write: impl FnOnce(&Console)) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| write(self.console)),
+            None => write(self.console),
+        }
     }
 }
 
-/// Says how much was kept, and what was dropped, why and where.
-fn tell(console: &Console, report: &Report) {
-    let number = |n: u64| train::event::grouped(n);
-    let (kept, read) = (number(report.kept()), number(report.read()));
-    console.note("kept", format_args!("{kept} of {read} pairs"));
-    for reason in Reason::ALL {
-        let n_dropped = report.dropped(reason);
-        if n_dropped > 0 {
-            let lines = report.samples(reason).iter().map(u64::to_string).collect::<Vec<_>>();
-            let lines = lines.join(", ");
-            console
-                .note("dropped", format_args!("{} {reason}, as line {lines}", number(n_dropped)));
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }

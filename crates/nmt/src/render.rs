@@ -6,7 +6,7 @@
 
 pub(crate) mod chart;
 pub(crate) mod html;
-mod markup;
+pub(crate) mod markup;
 pub(crate) mod png;
 pub(crate) mod svg;
 pub(crate) mod terminal;

@@ -12,7 +12,7 @@
 
 use std::collections::HashSet;
 
-use crate::hash::Hash;
+use crate::{hash::Hash, words::written_without_spaces};
 
 /// An index of sentences that tells whether a near-duplicate of another one is among them.
 #[derive(Clone, Debug, Default)]
@@ -248,7 +248,7 @@ fn comparable(sentence: &str) -> Vec<u64> {
         }
     };
     for character in sentence.chars().flat_map(char::to_lowercase) {
-        let alone = without_spaces(character);
+        let alone = written_without_spaces(character);
         if alone || character.is_whitespace() {
             end(&mut word);
         }
@@ -261,21 +261,6 @@ fn comparable(sentence: &str) -> Vec<u64> {
     }
     end(&mut word);
     words
-}
-
-/// Whether `character` belongs to a script that puts no spaces between words: Thai, Lao,
-/// Myanmar, Khmer, Kana or Han (Unicode blocks).
-fn without_spaces(character: char) -> bool {
-    matches!(
-        u32::from(character),
-        0x0e00..=0x0eff
-            | 0x1000..=0x109f
-            | 0x1780..=0x17ff
-            | 0x3040..=0x30ff
-            | 0x3400..=0x9fff
-            | 0xf900..=0xfaff
-            | 0x20000..=0x3ffff
-    )
 }
 
 #[cfg(test)]

@@ -218,6 +218,26 @@ pub enum Error {
         most: u32,
     },
 
+    /// The scripts of a language shall be checked, and are not known.
+    #[error(
+        "it is not known in which scripts {language} is written: `src_scripts` and `tgt_scripts` \
+         can say it, as in [\"Latin\"]"
+    )]
+    UnknownScripts {
+        /// The code of the language.
+        language: String,
+    },
+
+    /// A language shall be told from others, and is not known.
+    #[error(
+        "language identification does not know {language}: expected a code such as en or eng, or \
+         `drop_other_language = false`"
+    )]
+    UnknownLanguage {
+        /// The code of the language.
+        language: String,
+    },
+
     /// A corpus of which cleaning leaves nothing.
     #[error(
         "all {read} pairs of the corpus were dropped, {dropped} of them for this reason: {reason}"

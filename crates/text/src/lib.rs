@@ -30,7 +30,7 @@ pub mod vocab;
 pub mod words;
 
 pub use batching::{BatchConfig, plan};
-pub use clean::{CleanConfig, Cleaner};
+pub use clean::{CleanConfig, Cleaner, Judge};
 pub use corpus::{Columns, Lines, Pair, Pairs};
 pub use duplicates::{HeldOut, NearDuplicates, hold_out};
 pub use error::{Error, Result};

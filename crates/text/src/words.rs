@@ -47,6 +47,44 @@ pub fn words_and_marks(text: &str) -> Vec<Range<usize>> {
     parts
 }
 
+/// As [`words_and_marks`], with each character alone of scripts that put no spaces between words: what
+/// can have a counterpart in another language when nothing is known of the two.
+pub fn units(text: &str) -> Vec<Range<usize>> {
+    let mut units = Vec::new();
+    for part in words_and_marks(text) {
+        let mut start = part.start;
+        for (at, character) in text[part.clone()].char_indices() {
+            let (at, end) = (part.start + at, part.start + at + character.len_utf8());
+            if written_without_spaces(character) {
+                if start < at {
+                    units.push(start..at);
+                }
+                units.push(at..end);
+                start = end;
+            }
+        }
+        if start < part.end {
+            units.push(start..part.end);
+        }
+    }
+    units
+}
+
+/// Whether `character` belongs to a script that puts no spaces between words: Thai, Lao,
+/// Myanmar, Khmer, Kana or Han (Unicode blocks).
+pub(crate) fn written_without_spaces(character: char) -> bool {
+    matches!(
+        u32::from(character),
+        0x0e00..=0x0eff
+            | 0x1000..=0x109f
+            | 0x1780..=0x17ff
+            | 0x3040..=0x30ff
+            | 0x3400..=0x9fff
+            | 0xf900..=0xfaff
+            | 0x20000..=0x3ffff
+    )
+}
+
 /// Says for each subword which word it belongs to.
 ///
 /// `subwords` are byte spans into `text`, `words` its words as [`words`] returns them. A subword
@@ -74,6 +112,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn units_are_words_marks_and_characters_of_scripts_without_spaces() {
+        let text = "„Ja“ 私はtv。見る";
+        let units: Vec<&str> = units(text).into_iter().map(|unit| &text[unit]).collect();
+        assert_eq!(units, ["„", "Ja", "“", "私", "は", "tv。", "見", "る"]);
+        assert!(super::units(" ").is_empty());
+    }
 
     #[test]
     fn words_are_what_stands_between_white_space() {

@@ -1,6 +1,7 @@
 //! The data of an experiment: read, cleaned, and in memory as ids.
 
 mod corpora;
+mod filter;
 mod links;
 mod pairs;
 mod train;
@@ -10,10 +11,16 @@ use std::{num::NonZeroUsize, path::Path};
 use model::{Batch, Special};
 use text::{Normalize, Pair, Tokenizers, hash::Hash};
 
-use self::corpora::{Cleaned, Dropped, learn_tokenizers, nothing_left, open};
+use self::corpora::{Cleaned, Dropped, learn_tokenizers, nothing_left};
 use self::links::LinkFile;
 pub use self::links::Linked;
-pub(crate) use self::{corpora::total, links::Links, pairs::IdPairs, train::Train};
+pub(crate) use self::{
+    corpora::{open, total},
+    filter::{Filter, below, held_out, judge},
+    links::Links,
+    pairs::IdPairs,
+    train::Train,
+};
 use crate::{
     Error, Result,
     config::{Experiment, Guided, Init, LinkSource, Tokenizer, TrainCorpus},
@@ -44,6 +51,7 @@ impl Data {
     /// If a file cannot be read or nothing is left to train on.
     pub(crate) fn load(
         experiment: &Experiment,
+        filter: &Filter,
         mut tokenizers: Tokenizers,
         batch_tokens: NonZeroUsize,
         dir: &Path,
@@ -55,7 +63,8 @@ impl Data {
         let charsmap = tokenizers.normalize.charsmap.take();
         tokenizers.normalize = Normalize { charsmap, ..config.clean.normalize.clone() };
         observer(&Event::Preparing(Preparation::Data));
-        let (train, dropped, mut links) = training_pairs(experiment, &tokenizers, batch_tokens)?;
+        let (train, dropped, mut links) =
+            training_pairs(experiment, filter, &tokenizers, batch_tokens)?;
         let valid_text = open(&config.valid)?.collect::<text::Result<Vec<Pair>>>()?;
         let valid = IdPairs::new(&valid_text, &tokenizers)?;
         let limit = experiment.search.max_src_len.get();
@@ -109,12 +118,13 @@ fn with_sentence(hash: Hash, ids: &[u32]) -> Hash {
 /// The tokenizers of a new run: those of the model it starts from, those of a folder, or new ones.
 pub(crate) fn first_tokenizers(
     experiment: &Experiment,
+    filter: &Filter,
     observer: &mut dyn FnMut(&Event),
 ) -> Result<Tokenizers> {
     match (&experiment.init, &experiment.tokenizer) {
         (None, Tokenizer::Learn(learn)) => {
             observer(&Event::Preparing(Preparation::Tokenizer));
-            learn_tokenizers(&experiment.data, learn)
+            learn_tokenizers(&experiment.data, filter, learn)
         }
         (None, Tokenizer::Open(open)) => Ok(Tokenizers::open(&open.dir)?),
         (Some(Init { dir, .. }), Tokenizer::Learn(_)) => Ok(Tokenizers::open(dir)?),
@@ -134,6 +144,7 @@ pub(crate) fn first_tokenizers(
 /// files of, if attention is guided.
 fn training_pairs(
     experiment: &Experiment,
+    filter: &Filter,
     tokenizers: &Tokenizers,
     batch_tokens: NonZeroUsize,
 ) -> Result<(Train, Vec<Dropped>, Option<Links>)> {
@@ -150,7 +161,7 @@ fn training_pairs(
         corpora.push((corpus.weight.get(), tag.transpose()?));
     }
     let mut train = Train::new(tokenizers, corpora.into_iter(), training.sampling(), max_len)?;
-    let mut cleaned = Cleaned::new(config);
+    let mut cleaned = Cleaned::new(config, filter);
     let mut too_long = vec![0; config.train.len()];
     let guided = training.guided.as_ref();
     let file = |corpus: &TrainCorpus| guided.map_or(Ok(None), |_| LinkFile::open(corpus));

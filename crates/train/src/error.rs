@@ -21,6 +21,22 @@ pub enum Error {
         at: usize,
     },
 
+    /// A file is in the way.
+    #[error("{path} exists already")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A folder holds what is left of preparing something else.
+    #[error(
+        "{dir} is what is left of preparing another experiment, or other files, or by another version"
+    )]
+    OtherPreparation {
+        /// The folder.
+        dir: PathBuf,
+    },
+
     /// A file cannot be read.
     #[error("cannot read {path}")]
     Read {

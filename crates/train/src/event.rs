@@ -44,6 +44,8 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preparation {
+    /// Pairs that are no translations of each other are looked for in the training data.
+    Filter,
     /// The tokenizer is learned from the training data.
     Tokenizer,
     /// Corpora are read, cleaned and turned into ids.
@@ -57,6 +59,7 @@ pub enum Preparation {
 impl fmt::Display for Preparation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Filter => "looking for pairs that are no translations",
             Self::Tokenizer => "learning the tokenizer",
             Self::Data => "reading the data",
             Self::Links => "linking the words of the training data",

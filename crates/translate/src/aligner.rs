@@ -15,6 +15,7 @@
 //! | `lexicon`, `backoff` | which words translate each other |
 //! | `positions`, `hmm`, `jumps`, `diagonal` | where translations stand |
 //! | `pass` | expectation, over all sentences, on all threads |
+//! | `scorer` | whether two sentences translate each other at all |
 //!
 //! Results are the same bits for any number of threads: chunks of sentences are added up in their
 //! order, and what many threads add to is whole numbers.
@@ -27,11 +28,16 @@ mod jumps;
 mod lexicon;
 mod pass;
 mod positions;
+mod scorer;
 mod sentence;
 
 use std::num::NonZeroUsize;
 
-pub use self::{backoff::BackOff, bitext::Bitext};
+pub use self::{
+    backoff::BackOff,
+    bitext::Bitext,
+    scorer::{PairScorer, Sample, ScorerState},
+};
 use self::{
     lexicon::{Lexicon, cells_of},
     pass::{Model, Worker},

@@ -1,4 +1,4 @@
-//! What SVG pictures are written with: text that may stand in one, and lines into a string.
+//! What pictures and pages are written with: text that may stand in one, and lines into a string.
 
 /// Fonts that have the letters of most languages.
 pub(super) const FONTS: &str = "system-ui,\"Noto Sans\",\"Noto Sans CJK SC\",\
@@ -6,7 +6,7 @@ pub(super) const FONTS: &str = "system-ui,\"Noto Sans\",\"Noto Sans CJK SC\",\
 
 /// Text that may stand in an XML element or attribute. Characters that XML cannot hold at
 /// all become `�`.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -24,7 +24,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// Appends formatted text; writing to a string cannot fail.
-pub(super) fn write_to(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(crate) fn write_to(out: &mut String, text: std::fmt::Arguments<'_>) {
     std::fmt::Write::write_fmt(out, text).expect("a string takes any text");
 }
 

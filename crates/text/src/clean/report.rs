@@ -2,13 +2,19 @@
 
 use std::fmt;
 
-use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 
-/// How many lines are named as examples of each reason.
-const SAMPLES: usize = 3;
+use super::judge::Dropped;
+use crate::{Error, Result, hash::Hash};
+
+/// How many lines are kept as samples of each reason.
+const SAMPLES: usize = 12;
+/// The characters of a sample that are kept.
+const SAMPLE_LENGTH: usize = 300;
 
 /// Why a line of a corpus was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
     /// The line is longer than a reader's limit.
@@ -31,13 +37,21 @@ pub enum Reason {
     Ratio,
     /// Both sides are the same.
     Identical,
+    /// Too few letters of a side belong to the scripts of its language.
+    Script,
+    /// A side also stands in the development set or a test set.
+    Overlap,
+    /// A side is in another language.
+    OtherLanguage,
     /// The same pair was kept before.
     Duplicate,
+    /// Too few words have a counterpart.
+    Alignment,
 }
 
 impl Reason {
     /// All reasons, in the order in which they are looked for.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::LongLine,
         Self::NotUtf8,
         Self::NulByte,
@@ -48,7 +62,11 @@ impl Reason {
         Self::ManyCharacters,
         Self::Ratio,
         Self::Identical,
+        Self::Script,
+        Self::Overlap,
+        Self::OtherLanguage,
         Self::Duplicate,
+        Self::Alignment,
     ];
 }
 
@@ -65,23 +83,39 @@ impl fmt::Display for Reason {
             Self::ManyCharacters => "too many characters",
             Self::Ratio => "lengths too different",
             Self::Identical => "both sides the same",
+            Self::Script => "not in the script of its language",
+            Self::Overlap => "also in a test set",
+            Self::OtherLanguage => "in another language",
             Self::Duplicate => "seen before",
+            Self::Alignment => "no translations of each other",
         })
     }
 }
 
-/// How many pairs were kept, and how many dropped for which reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How many pairs were kept, and how many dropped for which reason, with samples.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     kept: u64,
-    dropped: [Dropped; Reason::ALL.len()],
+    dropped: [Tally; Reason::ALL.len()],
 }
 
 /// The lines that were dropped for one reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Dropped {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Tally {
     count: u64,
-    samples: Vec<u64>,
+    /// Those lines with the smallest hashes, with these: a random choice that is always the same.
+    samples: Vec<(u64, Sample)>,
+}
+
+/// A line that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sample {
+    /// Which of several corpora it stands in, counted from zero.
+    pub corpus: usize,
+    /// The line, counted from one.
+    pub line: u64,
+    /// How source and target begin, if they are text.
+    pub texts: Option<[String; 2]>,
 }
 
 impl Report {
@@ -100,9 +134,32 @@ impl Report {
         self.dropped[reason as usize].count
     }
 
-    /// The first few lines dropped for `reason`, counted from one.
-    pub fn samples(&self, reason: Reason) -> &[u64] {
-        &self.dropped[reason as usize].samples
+    /// Some of the lines dropped for `reason`, in their order.
+    pub fn samples(&self, reason: Reason) -> Vec<&Sample> {
+        let samples = self.dropped[reason as usize].samples.iter();
+        let mut samples: Vec<&Sample> = samples.map(|(_, sample)| sample).collect();
+        samples.sort();
+        samples
+    }
+
+    /// Counts so many pairs as kept.
+    pub fn count_kept(&mut self, pairs: u64) {
+        self.kept += pairs;
+    }
+
+    /// Counts a line of a corpus as dropped.
+    pub fn count_dropped(&mut self, corpus: usize, dropped: Dropped) {
+        let Dropped { reason, line, texts } = dropped;
+        let tally = &mut self.dropped[reason as usize];
+        tally.count += 1;
+        let hash = Hash::new().with(&(corpus as u64).to_le_bytes()).with(&line.to_le_bytes());
+        let hash = hash.finish();
+        let at = tally.samples.partition_point(|(other, _)| *other < hash);
+        if at < SAMPLES {
+            let texts = texts.map(|texts| texts.map(shortened));
+            tally.samples.insert(at, (hash, Sample { corpus, line, texts }));
+            tally.samples.truncate(SAMPLES);
+        }
     }
 
     /// Fails if nothing was kept of what was read, with the most frequent reason.
@@ -118,58 +175,24 @@ impl Report {
             _ => Ok(()),
         }
     }
-
-    pub(super) fn count(&mut self, line: u64, reason: Option<Reason>) {
-        let Some(reason) = reason else {
-            self.kept += 1;
-            return;
-        };
-        let dropped = &mut self.dropped[reason as usize];
-        dropped.count += 1;
-        if dropped.samples.len() < SAMPLES {
-            dropped.samples.push(line);
-        }
-    }
 }
 
-/// Three columns: what happened, to how many pairs, and where to look.
-impl fmt::Display for Report {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let read = self.read();
-        let width = grouped(read).len();
-        write!(formatter, "read     {}", grouped(read))?;
-        let share = 100.0 * self.kept as f64 / read.max(1) as f64;
-        write!(formatter, "\nkept     {:>width$}  {share:.1} %", grouped(self.kept))?;
-        for reason in Reason::ALL.into_iter().filter(|&reason| self.dropped(reason) > 0) {
-            let count = self.dropped(reason);
-            let samples = self.samples(reason);
-            let lines: Vec<String> = samples.iter().map(u64::to_string).collect();
-            let noun = if count == 1 { "line" } else { "lines" };
-            let more = if count > samples.len() as u64 { ", …" } else { "" };
-            let lines = lines.join(", ");
-            let count = grouped(count);
-            write!(formatter, "\ndropped  {count:>width$}  {reason:<33}  {noun} {lines}{more}")?;
-        }
-        Ok(())
+/// The beginning of a text.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(SAMPLE_LENGTH) {
+        text.truncate(end);
+        text.push('…');
     }
-}
-
-/// `number` with a comma between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn dropped(reason: Reason, line: u64) -> Dropped {
+        Dropped { reason, line, texts: Some([format!("source {line}"), "x".repeat(400)]) }
+    }
 
     #[test]
     fn a_reason_is_its_place_in_the_list() {
@@ -179,39 +202,51 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped_by_thousands() {
-        let numbers = [0, 7, 999, 1000, 12_345, 123_456, 1_234_567];
-        let expected = ["0", "7", "999", "1,000", "12,345", "123,456", "1,234,567"];
-        assert_eq!(numbers.map(grouped), expected);
+    fn samples_are_few_short_and_the_same_in_any_order() {
+        let reports = [false, true].map(|reversed| {
+            let mut lines: Vec<u64> = (1..=1000).collect();
+            if reversed {
+                lines.reverse();
+            }
+            let mut report = Report::default();
+            report.count_kept(7);
+            lines.iter().for_each(|&line| report.count_dropped(1, dropped(Reason::Empty, line)));
+            report
+        });
+        let [report, other] = &reports;
+        assert_eq!(report, other);
+        assert_eq!((report.read(), report.kept(), report.dropped(Reason::Empty)), (1007, 7, 1000));
+        let samples = report.samples(Reason::Empty);
+        assert_eq!(samples.len(), SAMPLES);
+        assert!(samples.windows(2).all(|two| two[0].line < two[1].line));
+        // Drawn from all lines: the chance that twelve random ones all lie in one half is 1 : 2048.
+        assert!(samples[0].line < 500 && samples[SAMPLES - 1].line > 500);
+        let [src, tgt] = samples[0].texts.clone().expect("they are text");
+        assert_eq!(src, format!("source {}", samples[0].line));
+        assert_eq!(tgt.chars().count(), SAMPLE_LENGTH + 1);
+        assert!(report.samples(Reason::Ratio).is_empty());
     }
 
     #[test]
-    fn a_report_reads_like_a_table() {
+    fn a_report_comes_back_from_a_file() {
         let mut report = Report::default();
-        (1..=1190).for_each(|line| report.count(line, None));
-        (0..4).for_each(|n| report.count(1191 + n * n, Some(Reason::Empty)));
-        report.count(1201, Some(Reason::Unprintable));
-        (0..2).for_each(|n| report.count(1202 + n, Some(Reason::Duplicate)));
-        let expected = "\
-read     1,197
-kept     1,190  99.4 %
-dropped      4  a side is empty                    lines 1191, 1192, 1195, …
-dropped      1  control or replacement characters  line 1201
-dropped      2  seen before                        lines 1202, 1203";
-        assert_eq!(report.to_string(), expected);
-        assert_eq!(report.samples(Reason::Empty), [1191, 1192, 1195]);
-        assert!(report.require_kept().is_ok());
+        report.count_kept(3);
+        report.count_dropped(0, dropped(Reason::Alignment, 5));
+        report.count_dropped(0, Dropped { reason: Reason::NotUtf8, line: 6, texts: None });
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
     }
 
     #[test]
     fn a_corpus_of_which_nothing_is_left_is_an_error_with_the_main_reason() {
         let mut report = Report::default();
-        report.count(1, Some(Reason::Empty));
-        (2..5).for_each(|line| report.count(line, Some(Reason::Ratio)));
+        report.count_dropped(0, dropped(Reason::Empty, 1));
+        (2..5).for_each(|line| report.count_dropped(0, dropped(Reason::Ratio, line)));
         assert_eq!(
             report.require_kept().unwrap_err().to_string(),
             "all 4 pairs of the corpus were dropped, 3 of them for this reason: lengths too different"
         );
-        assert_eq!(report.to_string().lines().nth(1), Some("kept     0  0.0 %"));
+        report.count_kept(1);
+        assert!(report.require_kept().is_ok());
     }
 }

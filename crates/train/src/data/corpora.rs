@@ -6,8 +6,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use text::{Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers, corpus::Row};
+use text::{
+    Cleaner, Columns, Pair, Pairs, TokenizerConfig, Tokenizers,
+    clean::{Dropped as DroppedLine, Reason, key},
+    corpus::Row,
+};
 
+use super::filter::Filter;
 use crate::{
     Error, Result,
     config::{CorpusFiles, Data as Config, TrainCorpus},
@@ -22,17 +27,28 @@ pub(super) struct Cleaned<'a> {
     /// The corpus that is being read.
     corpus: usize,
     pairs: Option<Pairs>,
-    cleaner: Cleaner,
+    cleaner: Cleaner<'a>,
+    filter: &'a Filter,
     /// Why pairs of each corpus were left out so far.
     pub(super) dropped: Vec<Dropped>,
 }
 
 impl<'a> Cleaned<'a> {
-    pub(super) fn new(config: &'a Config) -> Self {
+    pub(super) fn new(config: &'a Config, filter: &'a Filter) -> Self {
         let corpora = config.train.as_slice();
-        let cleaner = Cleaner::new(config.clean.clone());
+        let cleaner = Cleaner::new(&filter.judge);
         let dropped = vec![Dropped::new(); corpora.len()];
-        Self { corpora, corpus: 0, pairs: None, cleaner, dropped }
+        Self { corpora, corpus: 0, pairs: None, cleaner, filter, dropped }
+    }
+
+    /// The pair of a line, if it is worth learning from.
+    fn check(&mut self, row: Row) -> std::result::Result<Pair, DroppedLine> {
+        let pair = self.cleaner.check(row)?;
+        let unaligned = &self.filter.unaligned;
+        if !unaligned.is_empty() && unaligned.contains(&key(&pair)) {
+            return Err(DroppedLine::pair(Reason::Alignment, pair));
+        }
+        Ok(pair)
     }
 
     /// The next line of the current corpus, or of the one after it.
@@ -61,9 +77,9 @@ impl Iterator for Cleaned<'_> {
                 Ok(None) => return None,
                 Err(error) => return Some(Err(error)),
             };
-            match self.cleaner.check_row(row) {
+            match self.check(row) {
                 Ok(pair) => return Some(Ok((self.corpus, pair))),
-                Err(reason) => {
+                Err(DroppedLine { reason, .. }) => {
                     *self.dropped[self.corpus].entry(reason.to_string()).or_default() += 1;
                 }
             }
@@ -72,7 +88,7 @@ impl Iterator for Cleaned<'_> {
 }
 
 /// Opens the files of a corpus.
-pub(super) fn open(files: &CorpusFiles) -> text::Result<Pairs> {
+pub(crate) fn open(files: &CorpusFiles) -> text::Result<Pairs> {
     match files {
         CorpusFiles::Lines { src, tgt } => Pairs::open(src, tgt),
         CorpusFiles::Tsv { tsv, columns: [src, tgt] } => {
@@ -83,12 +99,16 @@ pub(super) fn open(files: &CorpusFiles) -> text::Result<Pairs> {
 
 /// Learns the tokenizers from the training pairs, of each corpus once. They have the tags of all
 /// corpora.
-pub(super) fn learn_tokenizers(config: &Config, how: &TokenizerConfig) -> Result<Tokenizers> {
+pub(super) fn learn_tokenizers(
+    config: &Config,
+    filter: &Filter,
+    how: &TokenizerConfig,
+) -> Result<Tokenizers> {
     // The trainer takes strings, not results: the first failure ends a side and is kept here.
     let failure = Mutex::new(None);
     let texts = |side: fn(Pair) -> String| {
         let failure = &failure;
-        Cleaned::new(config).map_while(move |pair| match pair {
+        Cleaned::new(config, filter).map_while(move |pair| match pair {
             Ok((_, pair)) => Some(side(pair)),
             Err(error) => {
                 failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -102,14 +122,14 @@ pub(super) fn learn_tokenizers(config: &Config, how: &TokenizerConfig) -> Result
     }
     let tags: Vec<_> = config.train.iter().filter_map(|corpus| corpus.tag.clone()).collect();
     match learned {
-        Err(text::Error::NoTrainingText) => Err(nothing_to_learn_from(config)),
+        Err(text::Error::NoTrainingText) => Err(nothing_to_learn_from(config, filter)),
         learned => Ok(learned?.with_tags(&tags)?),
     }
 }
 
 /// Why there is no text for a tokenizer: what was wrong with every single pair.
-fn nothing_to_learn_from(config: &Config) -> Error {
-    let mut cleaned = Cleaned::new(config);
+fn nothing_to_learn_from(config: &Config, filter: &Filter) -> Error {
+    let mut cleaned = Cleaned::new(config, filter);
     match cleaned.by_ref().find_map(Result::err) {
         Some(error) => error,
         None => nothing_left(config, &cleaned.dropped),

@@ -15,8 +15,8 @@ use crate::{
     Error, Result,
     checkpoint::Checkpoints,
     config::{BatchTokens, Experiment},
-    data::{Data, first_tokenizers, total},
-    event::{Event, Started, TrainedOn},
+    data::{Data, Filter, first_tokenizers, total},
+    event::{Event, Preparation, Started, TrainedOn},
     log::Logs,
     memory::{Forecast, Memory, available},
     state::{State, check_config},
@@ -56,15 +56,19 @@ impl<'a> Run<'a> {
         let begun = known.map_or_else(|| experiment.to_toml(), resolved);
         let resumed = resume(job, &checkpoints, &begun, observer)?;
 
+        if experiment.data.clean.min_alignment.is_some() {
+            observer(&Event::Preparing(Preparation::Filter));
+        }
+        let filter = Filter::new(&experiment.data)?;
         let from = resumed.as_ref().map(|(dir, _)| dir.as_path());
         let tokenizers = match from {
             Some(dir) => Tokenizers::open(dir)?,
-            None => first_tokenizers(experiment, observer)?,
+            None => first_tokenizers(experiment, &filter, observer)?,
         };
         let memory = memory(experiment, &tokenizers, known)?;
         let batch_tokens = memory.batch_tokens;
         let config = resolved(batch_tokens);
-        let data = Data::load(experiment, tokenizers, batch_tokens, job.dir, observer)?;
+        let data = Data::load(experiment, &filter, tokenizers, batch_tokens, job.dir, observer)?;
         let fingerprint = data.fingerprint();
         let state = match &resumed {
             Some((_, state)) => {

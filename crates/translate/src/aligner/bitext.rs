@@ -20,6 +20,8 @@ pub(super) struct Side {
     words: Vec<u32>,
     /// Where each sentence ends in `words`.
     ends: Vec<usize>,
+    /// The id of each word.
+    pub(super) ids: HashMap<String, u32>,
     /// How often each word occurs.
     pub(super) frequencies: Vec<u32>,
     pub(super) classes: Classes,
@@ -117,15 +119,19 @@ impl Reader {
         for (rank, &id) in order.iter().enumerate() {
             ranks[id as usize] = rank as u32;
         }
+        let mut ids = self.ids;
+        ids.values_mut().for_each(|id| *id = ranks[*id as usize]);
         let mut names = vec![""; order.len()];
-        for (word, &id) in &self.ids {
-            names[ranks[id as usize] as usize] = word;
+        for (word, &id) in &ids {
+            names[id as usize] = word;
         }
+        let classes = Classes::new(&names);
         Side {
             words: self.words.iter().map(|&id| ranks[id as usize]).collect(),
             ends: self.ends,
             frequencies: order.iter().map(|&id| self.frequencies[id as usize]).collect(),
-            classes: Classes::new(&names),
+            classes,
+            ids,
         }
     }
 }

@@ -133,6 +133,13 @@ impl Lexicon {
         }
     }
 
+    /// The entry of two words, if they stand in a pair of sentences together.
+    pub(super) fn entry(&self, src: u32, tgt: u32) -> Option<u32> {
+        let start = self.starts[src as usize];
+        let row = &self.tgt[start..self.starts[src as usize + 1]];
+        row.binary_search(&tgt).ok().map(|at| (start + at) as u32)
+    }
+
     /// `t(target | source)` and `t(source | target)` of an entry.
     pub(super) fn probabilities(&self, entry: u32) -> [f32; 2] {
         self.probabilities[entry as usize].map(|probability| probability.max(LEAST))

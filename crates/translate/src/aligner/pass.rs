@@ -28,6 +28,17 @@ pub(super) struct Worker {
     pub(super) posteriors: [Posteriors; 2],
 }
 
+/// What is known of the words of a pair.
+pub(super) struct Words<P, U> {
+    /// Number of source and of target words.
+    pub(super) lens: [usize; 2],
+    /// Of a source and a target word, `t(target | source)` and `t(source | target)`.
+    pub(super) probabilities: P,
+    /// The probability of a word that none made: in direction 0 of a target word, in direction 1
+    /// of a source word.
+    pub(super) unaligned: U,
+}
+
 impl Model {
     /// Counts in the lexicon how often words are linked, and returns the other evidence of both
     /// directions. The sum over chunks has a fixed order, whoever works on them.
@@ -93,25 +104,46 @@ impl Worker {
             return;
         }
         let (src, tgt) = bitext.pair(idx);
+        let words = Words {
+            lens: [src.len(), tgt.len()],
+            probabilities: |src_idx: usize, tgt_idx: usize| {
+                model.lexicon.probabilities(cells[src_idx * tgt.len() + tgt_idx])
+            },
+            unaligned: |direction: usize, idx: usize| {
+                model.lexicon.unaligned(direction, [tgt, src][direction][idx])
+            },
+        };
+        self.run_words(&model.positions, words, evidence);
+    }
+
+    /// The same for a pair of which only the probabilities of its words are known.
+    pub(super) fn run_words(
+        &mut self,
+        positions: &[Positions; 2],
+        words: Words<impl Fn(usize, usize) -> [f32; 2], impl Fn(usize, usize) -> f32>,
+        evidence: &mut [Evidence; 2],
+    ) {
+        let Words { lens: [src_len, tgt_len], probabilities, unaligned } = words;
         let [forward, reverse] = &mut self.sentences;
         forward.translations.clear();
-        forward.translations.resize(cells.len(), 0.0);
+        forward.translations.resize(src_len * tgt_len, 0.0);
         reverse.translations.clear();
-        for (src_idx, row) in cells.chunks(tgt.len()).enumerate() {
-            for (tgt_idx, &entry) in row.iter().enumerate() {
-                let [to_tgt, to_src] = model.lexicon.probabilities(entry);
-                forward.translations[tgt_idx * src.len() + src_idx] = to_tgt;
+        for src_idx in 0..src_len {
+            for tgt_idx in 0..tgt_len {
+                let [to_tgt, to_src] = probabilities(src_idx, tgt_idx);
+                forward.translations[tgt_idx * src_len + src_idx] = to_tgt;
                 reverse.translations.push(to_src);
             }
         }
-        for (direction, (from, to)) in [(src, tgt), (tgt, src)].into_iter().enumerate() {
+        for (direction, (from, to)) in
+            [(src_len, tgt_len), (tgt_len, src_len)].into_iter().enumerate()
+        {
             let sentence = &mut self.sentences[direction];
-            (sentence.from_len, sentence.to_len) = (from.len(), to.len());
+            (sentence.from_len, sentence.to_len) = (from, to);
             sentence.p_unaligned = P_UNALIGNED;
             sentence.unaligned.clear();
-            let unaligned = to.iter().map(|&word| model.lexicon.unaligned(direction, word));
-            sentence.unaligned.extend(unaligned);
-            model.positions[direction].run(
+            sentence.unaligned.extend((0..to).map(|idx| unaligned(direction, idx)));
+            positions[direction].run(
                 sentence,
                 &mut self.trellis,
                 &mut evidence[direction],
