@@ -46,6 +46,13 @@ const MIN_FREQUENCY: u64 = 2;
 /// A piece longer than this, in bytes, is not text one can learn from.
 const LONGEST_PIECE: usize = 256;
 
+/// Different pieces that are counted. When there are more, the rarest so far are forgotten.
+const MOST_COUNTED: usize = 1 << 21;
+
+/// Different pieces that a vocabulary is learned from: the most frequent ones. A trainer takes
+/// almost a kilobyte for each, and rarer ones change no vocabulary of a usual size.
+const MOST_LEARNED: usize = 1 << 18;
+
 /// Lines whose pieces are counted together: enough to keep threads busy, little to hold.
 const LINES_AT_ONCE: usize = 8192;
 
@@ -66,7 +73,7 @@ where
     I: Iterator<Item = String>,
 {
     config.check()?;
-    let pieces = count(lines)?;
+    let pieces = count(lines, MOST_COUNTED, MOST_LEARNED)?;
     if pieces.is_empty() {
         return Err(Error::NoTrainingText);
     }
@@ -76,10 +83,16 @@ where
     }
 }
 
-/// Counts the pieces of all lines, in the byte alphabet, sorted by piece.
-fn count<I: Iterator<Item = String>>(mut lines: I) -> Result<Vec<(String, u64)>> {
+/// Counts the pieces of all lines, in the byte alphabet, sorted by piece. In memory are at most
+/// `most_counted` and those of some lines; the `most` frequent ones are returned.
+fn count<I: Iterator<Item = String>>(
+    mut lines: I,
+    most_counted: usize,
+    most: usize,
+) -> Result<Vec<(String, u64)>> {
     let pre_tokenizer = pre_tokenizer()?;
     let mut counts: HashMap<String, u64> = HashMap::new();
+    let mut forgotten = 0;
     loop {
         let some: Vec<String> = lines.by_ref().take(LINES_AT_ONCE).collect();
         if some.is_empty() {
@@ -92,8 +105,16 @@ fn count<I: Iterator<Item = String>>(mut lines: I) -> Result<Vec<(String, u64)>>
         for (piece, n) in parts.into_iter().flatten() {
             *counts.entry(piece).or_default() += n;
         }
+        while counts.len() > most_counted {
+            forgotten += 1;
+            counts.retain(|_, n| *n > forgotten);
+        }
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
+    if counts.len() > most {
+        counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        counts.truncate(most);
+    }
     counts.sort_unstable();
     // The trainers count in 32 bits. Of a corpus beyond that, proportions are all they need.
     let symbols: u64 = counts.iter().map(|(piece, n)| piece.chars().count() as u64 * n).sum();
@@ -182,4 +203,37 @@ fn alphabet() -> Vec<char> {
 
 fn training(error: impl std::fmt::Display) -> Error {
     Error::Training { reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rare_pieces_are_forgotten_when_there_are_too_many() {
+        // One piece in every line, and one that is in no other.
+        let lines = || (0..20_000).map(|n| format!("A {}", letters(n)));
+        let count = |counted, learned| count(lines(), counted, learned).unwrap();
+        let all = count(1 << 20, 1 << 20);
+        assert_eq!(all.len(), 20_001);
+        assert!(all.windows(2).all(|two| two[0].0 < two[1].0));
+        assert_eq!(count(100, 1 << 20), [("A".to_owned(), 20_000)]);
+        // Of equally frequent ones those that come first in the alphabet.
+        let few = count(1 << 20, 3);
+        assert_eq!(few.len(), 3);
+        assert_eq!(few[0], ("A".to_owned(), 20_000));
+        assert!(few[1].0 == "Ġa" && few[2].0 == "Ġaaab", "{few:?}");
+    }
+
+    /// A number written with letters.
+    fn letters(mut n: usize) -> String {
+        let mut text = String::new();
+        loop {
+            text.push(char::from(b'a' + (n % 26) as u8));
+            n /= 26;
+            if n == 0 {
+                return text;
+            }
+        }
+    }
 }

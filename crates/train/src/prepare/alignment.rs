@@ -47,6 +47,18 @@ pub struct Scores {
 }
 
 impl Spread {
+    /// The smallest multiple of a twentieth below which at least this share of the scores lies.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let all: u64 = self.twentieths.iter().sum();
+        let mut below = 0;
+        let reached = self.twentieths.iter().position(|&n| {
+            below += n;
+            below as f64 >= share * all as f64
+        });
+        let place = reached.map_or(self.twentieths.len(), |place| place + 1);
+        place as f64 / self.twentieths.len() as f64
+    }
+
     /// Counts a pair.
     pub fn count(&mut self, score: Option<f32>) {
         match score {
@@ -153,5 +165,9 @@ mod tests {
         let mut expected = [0; 20];
         (expected[0], expected[1], expected[10], expected[19]) = (2, 1, 1, 2);
         assert_eq!(spread, Spread { twentieths: expected, unknown: 1 });
+        assert_eq!(
+            [0.3, 0.5, 0.6, 0.9].map(|share| spread.quantile(share)),
+            [0.05, 0.1, 0.55, 1.0]
+        );
     }
 }
