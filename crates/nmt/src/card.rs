@@ -1,17 +1,27 @@
-//! What is added to the description of a model that becomes another.
+//! The description of a model, its `README.md`: a head that the Hub reads, and text.
 
 use std::{fs, path::Path};
 
 /// The `README.md` of a model's folder with a note before its text, behind the head that the Hub reads;
 /// the note alone if there is none.
 pub(crate) fn with_note(folder: &Path, note: &str) -> String {
-    noted(&fs::read_to_string(folder.join("README.md")).unwrap_or_default(), note)
+    noted(&of(folder), note)
+}
+
+/// The description of the model in `folder`; nothing if it has none.
+pub(crate) fn of(folder: &Path) -> String {
+    fs::read_to_string(folder.join("README.md")).unwrap_or_default()
+}
+
+/// The head of a card with its marks, and the text behind it.
+pub(crate) fn split(card: &str) -> (&str, &str) {
+    const MARK: &str = "\n---\n";
+    let head = card.starts_with("---\n").then(|| card[3..].find(MARK)).flatten();
+    card.split_at(head.map_or(0, |end| 3 + end + MARK.len()))
 }
 
 fn noted(card: &str, note: &str) -> String {
-    const MARK: &str = "\n---\n";
-    let head = card.starts_with("---\n").then(|| card[3..].find(MARK)).flatten();
-    let (head, text) = card.split_at(head.map_or(0, |end| 3 + end + MARK.len()));
+    let (head, text) = split(card);
     let parts = [head.trim_end(), note.trim(), text.trim()];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n\n") + "\n"

@@ -140,7 +140,7 @@ impl Cli {
             Verb::Score(verb) => verb.run(&session()?),
             Verb::Average(verb) => verb.run(console),
             Verb::Import(verb) => verb.run(console),
-            Verb::Export(verb) => verb.run(console),
+            Verb::Export(verb) => verb.run(&session()?),
             Verb::Shortlist(verb) => verb.run(&session()?),
             Verb::Info(verb) => verb.run(console),
             Verb::Doctor(verb) => verb.run(&session()?),

@@ -1,5 +1,7 @@
 //! `nmt export`: a model in another form.
 
+mod hub;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -15,7 +17,8 @@ use translate::{
     translator::check_tokenizers,
 };
 
-use crate::{card, console::Console, output::ensure_new};
+use self::hub::Hub;
+use crate::{card, cli::Session, output::ensure_new};
 
 /// Write a model in another form
 ///
@@ -29,13 +32,19 @@ use crate::{card, console::Console, output::ensure_new};
 /// With `--format marian` it becomes a folder as the `transformers` library has Marian models. That
 /// goes for models that were imported from such a folder, trained further or not: others have
 /// another network or other tokenizers.
+///
+/// With `--format hub` it becomes a folder to upload to the Hub as it is: the model with a
+/// description that says what it was trained on and how, who may use it, how it is loaded, and how well it
+/// translates the test sets that are given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   nmt export runs/toy/best --precision int8 --out toy-int8
   nmt translate toy-int8 input.txt
   nmt export runs/toy/best --format ctranslate2 --out toy-ct2
-  nmt export tuned/best --format marian --out tuned-marian")]
+  nmt export tuned/best --format marian --out tuned-marian
+  nmt export runs/toy/best --format hub --licence cc-by-2.0 --out toy-hub \\
+      --test held-out test.en test.es")]
 #[command(group = clap::ArgGroup::new("form").required(true))]
 pub(crate) struct Export {
     /// Directory of a model, such as `RUN/best` of `nmt train`
@@ -52,6 +61,9 @@ pub(crate) struct Export {
     /// Write the new model to DIR
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
+
+    #[command(flatten)]
+    hub: Hub,
 }
 
 /// The precisions of files.
@@ -68,14 +80,18 @@ enum Format {
     Marian,
     /// A folder for CTranslate2
     Ctranslate2,
+    /// A folder for the Hub, to upload as it is
+    Hub,
 }
 
 impl Export {
     /// Reads the model, and writes it into a new directory.
-    pub(crate) fn run(self, console: &Console) -> anyhow::Result<()> {
+    pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
         let out = &self.out;
+        self.hub.ensure_wanted(matches!(self.format, Some(Format::Hub)))?;
         ensure_new(out)?;
         match self.format {
+            Some(Format::Hub) => self.hub.write(&self.model, out, session)?,
             Some(Format::Marian) => marian(&self.model, out)?,
             Some(Format::Ctranslate2) => ctranslate2(&self.model, out)?,
             None => {
@@ -90,7 +106,7 @@ impl Export {
             _ => WEIGHTS,
         };
         let (new, old) = (megabytes(out.join(written))?, megabytes(self.model.join(WEIGHTS))?);
-        console.note("done", format!("{} · {new:.1} MB, was {old:.1} MB", out.display()));
+        session.console.note("done", format!("{} · {new:.1} MB, was {old:.1} MB", out.display()));
         Ok(())
     }
 }

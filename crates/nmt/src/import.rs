@@ -99,7 +99,7 @@ impl Import {
         let folder = self.folder(console)?;
         let (folder, name) = (folder.as_path(), self.model.as_str());
         if is_ours(folder) {
-            train::copy(folder, out)?;
+            train::copy(folder, out, &card::of(folder))?;
         } else {
             marian(folder, name, out)?;
         }

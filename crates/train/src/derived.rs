@@ -39,12 +39,12 @@ pub fn quantize(dir: &Path, out: &Path, card: &str) -> Result<()> {
     derive(dir, out, card, || Model::open(dir, &Device::Cpu)?.quantized())
 }
 
-/// Writes the model in `from` to the new directory `out`, once all of it has been read.
+/// Writes the model in `from` to the new directory `out`, once all of it has been read, with `card` as
+/// its description.
 ///
 /// # Errors
 /// If a file cannot be read or written. `out` then does not change.
-pub fn copy(from: &Path, out: &Path) -> Result<()> {
-    let card = fs::read_to_string(from.join("README.md")).unwrap_or_default();
+pub fn copy(from: &Path, out: &Path, card: &str) -> Result<()> {
     whole(out, |partial| {
         Model::open(from, &Device::Cpu)?.save(partial)?;
         let shortlist = from.join(SHORTLIST);
@@ -52,7 +52,7 @@ pub fn copy(from: &Path, out: &Path) -> Result<()> {
             let to = partial.join(SHORTLIST);
             fs::copy(&shortlist, &to).map_err(|source| Error::write(&to, source))?;
         }
-        copy_rest(from, partial, &card)
+        copy_rest(from, partial, card)
     })
 }
 
