@@ -1,11 +1,15 @@
 //! `nmt fetch`: a known public corpus or any text, downloaded, verified and laid out for training.
 
+mod columns;
 mod corpora;
 mod layout;
 mod memory;
 mod opus;
+mod pages;
+mod pairs;
 mod rows;
 mod texts;
+mod thrift;
 mod unpack;
 
 use std::{
@@ -64,12 +68,12 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "URL", conflicts_with_all = ["from", "url"], help_heading = "Input")]
     mirror: Option<String>,
 
-    /// Download these files instead: lines of text, tables, translation memories, and archives of them
+    /// Download these files instead: texts, tables, translation memories, data sets, archives of them
     ///
     /// Two files that are no tables (`.tsv`) are a source and a target, and must have the same
     /// number of lines. They are written as they are, unpacked. Memories (TMX, XLIFF) and rows of data
-    /// sets (JSON lines) become a line for each pair. Of archives (zip, tar) the files are taken whose names end in the
-    /// languages, as `.en` and `.de`.
+    /// sets (JSON lines, Parquet) become a line for each pair. Of archives (zip, tar) the files are
+    /// taken whose names end in the languages, as `.en` and `.de`.
     #[arg(long, value_name = "URL", num_args = 1.., conflicts_with_all = ["name", "from"])]
     #[arg(requires = "out", help_heading = "Input")]
     url: Vec<String>,
