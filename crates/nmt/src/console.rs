@@ -89,11 +89,7 @@ impl Console {
         if let Some(hint) = error.downcast_ref::<Hinted>().map(|hinted| &hinted.hint) {
             _ = writeln!(stderr, "{} {hint}", self.emphasis("hint:", "36"));
         }
-        if causes(error).any(|cause| cause.is::<Misuse>()) {
-            ExitCode::from(2)
-        } else {
-            ExitCode::FAILURE
-        }
+        if Misuse::is_in(error) { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 
     /// `text` in bold and the given colour, where standard error shows colours.
@@ -214,6 +210,13 @@ impl Display for Misuse {
 }
 
 impl std::error::Error for Misuse {}
+
+impl Misuse {
+    /// Whether an error comes from a mistake in the use of the command line.
+    pub(crate) fn is_in(error: &anyhow::Error) -> bool {
+        causes(error).any(|cause| cause.is::<Self>())
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,17 @@
 //! `nmt fetch`: a known public corpus or any text, downloaded, verified and laid out for training.
 
+mod columns;
 mod corpora;
+mod dataset;
 mod layout;
 mod memory;
 mod opus;
+mod pages;
+mod pairs;
 mod rows;
+mod splits;
 mod texts;
+mod thrift;
 mod unpack;
 
 use std::{
@@ -33,7 +39,8 @@ use crate::{
 /// saying where they come from and who may use them. What was downloaded stays in a cache: a
 /// connection that breaks is resumed, also by the next run, and nothing is downloaded twice.
 ///
-/// Proxies are taken from HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+/// Proxies are taken from HTTPS_PROXY, ALL_PROXY and NO_PROXY. HF_ENDPOINT is the address of the Hub,
+/// HF_TOKEN says who asks, and with HF_HUB_OFFLINE=1 only the cache is looked at.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,10 +49,11 @@ Examples:
   nmt fetch tatoeba-en-es --from downloads --out data/tatoeba
   nmt fetch --url https://example.org/a.en.gz https://example.org/a.de.gz --out data/a
   nmt fetch --opus Books --src de --tgt en --out data/books
+  nmt fetch --hub Helsinki-NLP/opus-100 --src en --tgt de --out data/opus-100
   nmt fetch --url https://example.org/memory.tmx --src en --tgt de --out data/memory")]
 pub(crate) struct Fetch {
     /// Name of the corpus
-    #[arg(required_unless_present_any = ["list", "url", "opus"])]
+    #[arg(required_unless_present_any = ["list", "url", "opus", "hub"])]
     name: Option<String>,
 
     /// List the corpora that have a name
@@ -64,12 +72,12 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "URL", conflicts_with_all = ["from", "url"], help_heading = "Input")]
     mirror: Option<String>,
 
-    /// Download these files instead: lines of text, tables, translation memories, and archives of them
+    /// Download these files instead: texts, tables, translation memories, data sets, archives of them
     ///
     /// Two files that are no tables (`.tsv`) are a source and a target, and must have the same
     /// number of lines. They are written as they are, unpacked. Memories (TMX, XLIFF) and rows of data
-    /// sets (JSON lines) become a line for each pair. Of archives (zip, tar) the files are taken whose names end in the
-    /// languages, as `.en` and `.de`.
+    /// sets (JSON lines, Parquet) become a line for each pair. Of archives (zip, tar) the files are
+    /// taken whose names end in the languages, as `.en` and `.de`.
     #[arg(long, value_name = "URL", num_args = 1.., conflicts_with_all = ["name", "from"])]
     #[arg(requires = "out", help_heading = "Input")]
     url: Vec<String>,
@@ -78,6 +86,20 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "CORPUS", conflicts_with_all = ["name", "from", "url", "list"])]
     #[arg(requires_all = ["src", "tgt", "out"], help_heading = "Input")]
     opus: Option<String>,
+
+    /// Download a data set of the Hub instead: its parts `train`, `valid` and `test`
+    ///
+    /// A data set in several configurations is read in the one that is called like the languages, such
+    /// as `de-en`, or in the one behind its name. It has Parquet, JSON lines, or a text for each
+    /// language; of others the Hub has often made Parquet, which is taken then.
+    #[arg(long, value_name = "OWNER/NAME[/CONFIG]")]
+    #[arg(conflicts_with_all = ["name", "from", "url", "opus", "list"])]
+    #[arg(requires_all = ["src", "tgt", "out"], help_heading = "Input")]
+    hub: Option<String>,
+
+    /// Take this version of a data set of the Hub: a branch, a tag or a commit [default: main]
+    #[arg(long, value_name = "NAME", requires = "hub", help_heading = "Input")]
+    revision: Option<String>,
 
     /// Where OPUS is asked
     #[arg(long, value_name = "URL", default_value = opus::API, hide = true)]
@@ -116,6 +138,11 @@ impl Fetch {
             let network = self.network.clone();
             let url = opus::address(&self.opus_api, opus, languages, network, console)?;
             return texts::fetch(&[url], &[], Some(languages), out, self.network, console);
+        }
+        if let (Some(name), Some(languages), Some(out)) = (&self.hub, languages, &self.out) {
+            let revision = self.revision.as_deref();
+            let wanted = dataset::Wanted { name, revision, languages };
+            return dataset::fetch(&wanted, out, self.network, console);
         }
         if let (false, Some(out)) = (self.url.is_empty(), &self.out) {
             return texts::fetch(&self.url, &self.sha256, languages, out, self.network, console);

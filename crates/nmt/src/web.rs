@@ -9,5 +9,5 @@ mod patience;
 pub(crate) use self::{
     cache::{checksum, file_name, hexadecimal},
     download::{Downloads, Network},
-    hub::{Hub, is_repository},
+    hub::{Hub, Repository, Version, is_repository},
 };

@@ -14,7 +14,7 @@ use quick_xml::{
     reader::Reader,
 };
 
-use super::unpack::LONGEST;
+use super::{pairs::Found, unpack::LONGEST};
 
 /// How a document is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub(super) fn read(
     reader: impl Read,
     kind: Kind,
     languages: [&str; 2],
-    found: &mut dyn FnMut([&str; 2]) -> anyhow::Result<()>,
+    found: Found<'_>,
 ) -> anyhow::Result<()> {
     let mut reader = Reader::from_reader(Bounded { inner: BufReader::new(reader), since: 0 });
     reader.config_mut().expand_empty_elements = true;

@@ -3,17 +3,20 @@
 
 use std::io::{BufRead, Read};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::unpack::LONGEST;
+use super::{
+    pairs::{Found, TRANSLATION, give},
+    unpack::LONGEST,
+};
+use crate::console::Misuse;
 
-/// Gives the source and the target of each row to `found`, in their order; rows of which a side is
-/// empty are left out.
+/// Gives the source and the target of each row to `found`, in their order.
 pub(super) fn read(
     mut reader: impl BufRead,
     languages: [&str; 2],
-    found: &mut dyn FnMut([&str; 2]) -> anyhow::Result<()>,
+    found: Found<'_>,
 ) -> anyhow::Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
@@ -26,35 +29,29 @@ pub(super) fn read(
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let pair = pair(&line, languages).with_context(|| format!("line {number}"))?;
-        if pair.iter().all(|text| !text.is_empty()) {
-            found([&pair[0], &pair[1]])?;
-        }
+        pair(&line, languages, found).with_context(|| format!("line {number}"))?;
     }
     Ok(())
 }
 
-/// The texts of a row, with white space evened out.
-fn pair(line: &[u8], languages: [&str; 2]) -> anyhow::Result<[String; 2]> {
+/// Gives out the pair of a row.
+fn pair(line: &[u8], languages: [&str; 2], found: Found<'_>) -> anyhow::Result<()> {
     let row: Value = serde_json::from_slice(line).context("found no JSON")?;
-    let texts = row.get("translation").unwrap_or(&row);
-    let text = |language: &str| -> anyhow::Result<String> {
-        let text = texts.get(language).with_context(|| {
+    let texts = row.get(TRANSLATION).unwrap_or(&row);
+    let text = |language: &str| {
+        let Some(text) = texts.get(language) else {
             let keys = texts.as_object().into_iter().flat_map(|texts| texts.keys());
             let keys = keys.take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
-            format!(
-                "found no text in {language}, but {}",
-                if keys.is_empty() { "nothing" } else { &keys }
-            )
-        })?;
-        if text.is_null() {
-            return Ok(String::new());
+            let keys = if keys.is_empty() { "nothing" } else { &keys };
+            return Err(Misuse(format!("found no text in {language}, but {keys}")).into());
+        };
+        match text {
+            Value::Null => Ok(None),
+            Value::String(text) => Ok(Some(text.as_str())),
+            _ => bail!("found {text} in {language}, no text"),
         }
-        let text = text.as_str().with_context(|| format!("found {text} in {language}, no text"))?;
-        ensure!(!text.contains('\0'), "found a NUL character, expected text");
-        Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
     };
-    Ok([text(languages[0])?, text(languages[1])?])
+    give([text(languages[0])?, text(languages[1])?], found)
 }
 
 #[cfg(test)]

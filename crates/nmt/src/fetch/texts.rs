@@ -45,9 +45,11 @@ pub(super) fn fetch(
         fs::rename(&stage, out).with_context(|| format!("cannot write {}", out.display()))?;
         Ok(texts)
     });
-    if laid_out.is_err() {
+    if let Err(error) = &laid_out {
         _ = fs::remove_dir_all(&stage); // the first error says more
-        urls.iter().for_each(|url| downloads.forget(url));
+        if !Misuse::is_in(error) {
+            urls.iter().for_each(|url| downloads.forget(url));
+        }
     }
     for Text { name, lines, .. } in laid_out? {
         console.note("text", format_args!("{name} · {} lines", grouped(lines)));
@@ -78,7 +80,7 @@ fn names(urls: &[String], sha256: &[String]) -> anyhow::Result<Vec<String>> {
 }
 
 /// Makes the directory that becomes `out`.
-fn stage(out: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn stage(out: &Path) -> anyhow::Result<PathBuf> {
     let name = out.file_name().with_context(|| format!("{} is no name", out.display()))?;
     let stage = format!(".{}.{}.partial", name.to_string_lossy(), process::id());
     let stage = out.with_file_name(stage);

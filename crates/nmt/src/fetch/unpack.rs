@@ -1,13 +1,13 @@
-//! What a downloaded file holds, as lines of text: packed or not, in an archive, or as the units of a
-//! translation memory.
+//! What a downloaded file holds, as lines of text: packed or not, in an archive, as the units of a
+//! translation memory, or as the rows of a data set.
 //!
 //! No name in an archive decides where something is written but its last part, made harmless, and
 //! what is written is limited by what was downloaded.
 
 use std::{
     collections::BTreeSet,
-    fs::File,
-    io::{BufRead, BufReader, Read, Write},
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read, Write},
     path::Path,
 };
 
@@ -17,8 +17,10 @@ use tar::Archive;
 use zip::ZipArchive;
 
 use super::{
+    columns,
     layout::{GZIP, ZIP},
     memory::{self, Kind},
+    pairs::{FAR_MORE, Found, Pairs},
     rows,
 };
 use crate::{
@@ -39,9 +41,6 @@ const LARGEST_NOTE: u64 = 1 << 20;
 const TAR: (usize, &[u8]) = (257, b"ustar");
 /// Most files of an archive.
 const MOST_FILES: usize = 1 << 20;
-
-/// What is done with a source and its target.
-type Found<'a> = &'a mut dyn FnMut([&str; 2]) -> anyhow::Result<()>;
 
 /// A text that was written.
 pub(super) struct Text {
@@ -70,13 +69,16 @@ impl<'a> Unpacker<'a> {
     /// Writes the texts of a file; `name` is what a text is called that has no other name.
     pub(super) fn file(&mut self, path: &Path, name: &str) -> anyhow::Result<Vec<Text>> {
         let file = File::open(path)?;
-        self.left = file.metadata()?.len().saturating_mul(TIMES).max(ALWAYS);
+        self.left = limit(&file)?;
         let mut file = BufReader::new(file);
         if file.fill_buf()?.starts_with(ZIP) {
             return self.zip(file);
         }
         if is_tar(file.fill_buf()?) {
             return self.tar(file);
+        }
+        if is_parquet(name, file.fill_buf()?) && !file.buffer().starts_with(GZIP) {
+            return self.parquet(file.into_inner(), name);
         }
         if !file.fill_buf()?.starts_with(GZIP) {
             return self.stream(file, name);
@@ -93,50 +95,57 @@ impl<'a> Unpacker<'a> {
             head.get(..tag.len()).is_some_and(|head| head.eq_ignore_ascii_case(tag.as_bytes()))
         };
         ensure!(!begins("<!doctype html") && !begins("<html"), "found a web page, expected text");
+        let limit = self.left.saturating_add(1);
+        if is_parquet(name, head) {
+            return self.packed_parquet(reader, name);
+        }
         if let Some(kind) = Kind::of(name, head) {
-            return self.pairs(name, |limit, languages, found| {
+            return self.pairs(name, |languages, found| {
                 memory::read(reader.take(limit), kind, languages, found)
             });
         }
         if is_json_lines(name) {
-            return self.pairs(name, |limit, languages, found| {
-                rows::read(reader.take(limit), languages, found)
-            });
+            return self
+                .pairs(name, |languages, found| rows::read(reader.take(limit), languages, found));
         }
         Ok(vec![self.lines(reader, name)?])
+    }
+
+    /// Writes the pairs of a Parquet file.
+    fn parquet(&mut self, file: File, name: &str) -> anyhow::Result<Vec<Text>> {
+        let limit = self.left;
+        self.pairs(name, |languages, found| columns::read(file, languages, limit, found))
+    }
+
+    /// Writes the pairs of a Parquet file that is packed itself. It is read from its end, so it lies
+    /// in the folder for a while.
+    fn packed_parquet(&mut self, reader: impl Read, name: &str) -> anyhow::Result<Vec<Text>> {
+        let path = self.dir.join(".parquet");
+        let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        let n = io::copy(&mut reader.take(self.left.saturating_add(1)), &mut file)?;
+        self.left = self.left.checked_sub(n).context(FAR_MORE)?;
+        let texts = self.parquet(file, name)?;
+        fs::remove_file(path)?;
+        Ok(texts)
     }
 
     /// Writes a line for each pair that `read` finds, in a file for each language.
     fn pairs(
         &mut self,
         name: &str,
-        read: impl FnOnce(u64, [&str; 2], Found<'_>) -> anyhow::Result<()>,
+        read: impl FnOnce([&str; 2], Found<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Vec<Text>> {
         let languages = self
             .languages
-            .ok_or_else(|| anyhow!("found texts in several languages"))
+            .ok_or_else(|| Misuse("found texts in several languages".into()))
             .hint("name two of them with `--src` and `--tgt`")?;
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        let names = languages.map(|language| format!("{stem}.{language}"));
-        let mut outputs = [self.create(&names[0])?, self.create(&names[1])?];
-        let mut lines = 0;
-        let (limit, left) = (self.left.saturating_add(1), &mut self.left);
-        read(limit, languages, &mut |pair| {
-            for (output, text) in outputs.iter_mut().zip(pair) {
-                *left = left
-                    .checked_sub(text.len() as u64 + 1)
-                    .context("found far more text than a download of this size holds")?;
-                output.write_all(text.as_bytes())?;
-                output.write_all(b"\n")?;
-            }
-            lines += 1;
-            Ok(())
-        })?;
-        ensure!(lines > 0, "found nothing in both {} and {}", languages[0], languages[1]);
-        for output in outputs {
-            output.finish()?;
+        for name in Pairs::names(stem, languages) {
+            self.claim(&name)?;
         }
-        Ok(names.map(|name| Text { name, lines, table: false }).into())
+        let mut pairs = Pairs::create(self.dir, stem, languages)?;
+        pairs.write(&mut self.left, read)?;
+        Ok(pairs.finish()?.into())
     }
 
     /// Writes a text, line by line.
@@ -152,10 +161,7 @@ impl<'a> Unpacker<'a> {
             }
             lines += 1;
             check(&line, table).with_context(|| format!("line {lines}"))?;
-            self.left = self
-                .left
-                .checked_sub(n)
-                .context("found far more text than a download of this size holds")?;
+            self.left = self.left.checked_sub(n).context(FAR_MORE)?;
             output.write_all(&line)?;
         }
         ensure!(lines > 0, "found an empty file, expected text");
@@ -257,16 +263,27 @@ impl<'a> Unpacker<'a> {
 
     /// Starts a file of the folder.
     fn create(&mut self, name: &str) -> anyhow::Result<Output> {
+        self.claim(name)?;
+        Output::open(Some(&self.dir.join(name)))
+    }
+
+    /// Takes a name that no other file of the folder has.
+    fn claim(&mut self, name: &str) -> anyhow::Result<()> {
         if !self.names.insert(name.to_owned()) {
             return Err(Misuse(format!("two files would be called {name}")))
                 .hint("fetch them one by one, with an `--out` each");
         }
-        Output::open(Some(&self.dir.join(name)))
+        Ok(())
     }
 }
 
 /// The file that says where all is from.
 pub(super) const SOURCE: &str = "SOURCE.txt";
+
+/// Most bytes that may be written of a download.
+pub(super) fn limit(file: &File) -> anyhow::Result<u64> {
+    Ok(file.metadata()?.len().saturating_mul(TIMES).max(ALWAYS))
+}
 
 /// Whether a file that begins like this is a tar archive.
 fn is_tar(head: &[u8]) -> bool {
@@ -279,9 +296,14 @@ fn is_json_lines(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(".jsonl")
 }
 
+/// Whether a file has columns, by its name or by how it begins.
+fn is_parquet(name: &str, head: &[u8]) -> bool {
+    name.to_ascii_lowercase().ends_with(".parquet") || head.starts_with(columns::MAGIC)
+}
+
 /// Whether a file of an archive may hold texts of both languages.
 fn holds_pairs(name: &str) -> bool {
-    is_json_lines(name) || Kind::of(name, b"").is_some()
+    is_json_lines(name) || is_parquet(name, b"") || Kind::of(name, b"").is_some()
 }
 
 /// Whether a file of an archive describes it.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use super::{Downloads, Network};
@@ -24,7 +24,25 @@ pub(crate) struct Hub<'a> {
     endpoint: String,
 }
 
+/// What a repository holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repository {
+    Model,
+    Dataset,
+}
+
 /// A version of a repository.
+#[derive(Debug)]
+pub(crate) struct Version {
+    /// The address of the repository.
+    pub(crate) url: String,
+    /// What it is called for ever.
+    pub(crate) sha: String,
+    /// The names of all its files.
+    pub(crate) names: Vec<String>,
+}
+
+/// A version of a model.
 pub(crate) struct Snapshot {
     /// The folder with the files that were wanted.
     pub(crate) folder: PathBuf,
@@ -34,7 +52,7 @@ pub(crate) struct Snapshot {
 
 /// What the Hub says about a version of a repository.
 #[derive(Debug, Deserialize)]
-struct Version {
+struct Answer {
     sha: String,
     #[serde(default)]
     siblings: Vec<Sibling>,
@@ -43,6 +61,13 @@ struct Version {
 #[derive(Debug, Deserialize)]
 struct Sibling {
     rfilename: String,
+}
+
+impl Version {
+    /// Where a file of it is.
+    pub(crate) fn address(&self, file: &str) -> String {
+        format!("{}/resolve/{}/{}", self.url, self.sha, encoded(file))
+    }
 }
 
 impl<'a> Hub<'a> {
@@ -56,41 +81,91 @@ impl<'a> Hub<'a> {
         Ok(Self { downloads, endpoint })
     }
 
-    /// Those files of a version of the model `name` that have one of these names. What a version is
-    /// called may change, as a branch does; the Hub is asked each time.
+    /// A version of the repository `name`. What a version is called may change, as a branch does; the
+    /// Hub is asked each time.
+    pub(crate) fn version(
+        &self,
+        kind: Repository,
+        name: &str,
+        revision: &str,
+    ) -> anyhow::Result<Version> {
+        ensure!(is_repository(name), "{name} is no name of a repository: OWNER/NAME");
+        ensure!(is_revision(revision), "{revision} is no name of a branch, a tag or a version");
+        let endpoint = &self.endpoint;
+        let (api, url) = match kind {
+            Repository::Model => ("models", format!("{endpoint}/{name}")),
+            Repository::Dataset => ("datasets", format!("{endpoint}/datasets/{name}")),
+        };
+        let revision = revision.replace('/', "%2F");
+        let address = format!("{endpoint}/api/{api}/{name}/revision/{revision}");
+        let path = self.downloads.get_again(&address)?;
+        let answer: Answer = fs::read(&path)
+            .map_err(anyhow::Error::from)
+            .and_then(|content| Ok(serde_json::from_slice(&content)?))
+            .with_context(|| format!("what {address} answers describes no repository"))?;
+        let sha = answer.sha;
+        let is_sha = (7..=64).contains(&sha.len()) && sha.bytes().all(|b| b.is_ascii_hexdigit());
+        ensure!(is_sha, "{address} calls its version {sha:?}, which is no name of one");
+        ensure!(
+            answer.siblings.len() <= MOST_FILES,
+            "{name} has {} files, expected at most {MOST_FILES}",
+            answer.siblings.len()
+        );
+        let names: Vec<_> = answer.siblings.into_iter().map(|file| file.rfilename).collect();
+        if let Some(bad) = names.iter().find(|name| !is_path(name)) {
+            bail!("{address} names a file {bad:?}, which is no path in a repository");
+        }
+        Ok(Version { url, sha, names })
+    }
+
+    /// A file of a version, from the cache or downloaded into it.
+    pub(crate) fn get(&self, version: &Version, file: &str) -> anyhow::Result<PathBuf> {
+        self.downloads.get(&version.address(file))
+    }
+
+    /// Removes a file that turned out to be wrong from the cache.
+    pub(crate) fn forget(&self, version: &Version, file: &str) {
+        self.downloads.forget(&version.address(file));
+    }
+
+    /// Those files of a version of the model `name` that have one of these names.
     pub(crate) fn model(
         &self,
         name: &str,
         revision: &str,
         wanted: &[&str],
     ) -> anyhow::Result<Snapshot> {
-        ensure!(is_repository(name), "{name} is no name of a repository: OWNER/NAME");
-        ensure!(is_revision(revision), "{revision} is no name of a branch, a tag or a version");
-        let revision = revision.replace('/', "%2F");
-        let address = format!("{}/api/models/{name}/revision/{revision}", self.endpoint);
-        let path = self.downloads.get_again(&address)?;
-        let version: Version = fs::read(&path)
-            .map_err(anyhow::Error::from)
-            .and_then(|content| Ok(serde_json::from_slice(&content)?))
-            .with_context(|| format!("what {address} answers describes no repository"))?;
-        let sha = &version.sha;
-        let is_sha = (7..=64).contains(&sha.len()) && sha.bytes().all(|b| b.is_ascii_hexdigit());
-        ensure!(is_sha, "{address} calls its version {sha:?}, which is no name of one");
-        ensure!(
-            version.siblings.len() <= MOST_FILES,
-            "{name} has {} files, expected at most {MOST_FILES}",
-            version.siblings.len()
-        );
-        let names: Vec<_> = version.siblings.into_iter().map(|file| file.rfilename).collect();
-        let folder = self.downloads.dir().join("hub").join(name.replace('/', "--")).join(sha);
+        let version = self.version(Repository::Model, name, revision)?;
+        let folder = self.downloads.dir().join("hub").join(name.replace('/', "--"));
+        let folder = folder.join(&version.sha);
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make the directory {}", folder.display()))?;
-        for file in wanted.iter().filter(|file| names.iter().any(|name| name == *file)) {
-            let url = format!("{}/{name}/resolve/{sha}/{file}", self.endpoint);
-            put(&self.downloads.get(&url)?, &folder.join(file))?;
+        for file in wanted.iter().filter(|file| version.names.iter().any(|name| name == *file)) {
+            put(&self.get(&version, file)?, &folder.join(file))?;
         }
-        Ok(Snapshot { folder, names })
+        Ok(Snapshot { folder, names: version.names })
     }
+}
+
+/// Whether this can be the path of a file in a repository, which does not lead out of it.
+fn is_path(name: &str) -> bool {
+    let part = |part: &str| !["", ".", ".."].contains(&part);
+    name.len() < 1000
+        && !name.contains(|c: char| c == '\\' || c.is_control())
+        && name.split('/').all(part)
+}
+
+/// A path as it stands in an address (RFC 3986, §2).
+fn encoded(path: &str) -> String {
+    let mut address = String::new();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            address.push(byte.into());
+        } else {
+            address.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    address
 }
 
 /// Whether this can be the name of a repository: an owner and a name.
@@ -152,6 +227,19 @@ mod tests {
         for bad in ["a", "a/", "/b", "a/b/c", "../b", "a/..", "a/.b", "a b/c", "a/b?c", ""] {
             assert!(!is_repository(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn paths_stay_in_their_repository() {
+        for good in
+            ["a", "data/train-00000-of-00001.parquet", "a b/ü#?.json", ".gitattributes", "..a"]
+        {
+            assert!(is_path(good), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "../a", "a/../b", "a/.", "..\\a", "a\0", "a\u{1b}[2J"] {
+            assert!(!is_path(bad), "{bad}");
+        }
+        assert_eq!(encoded("a b/ü#?%.json"), "a%20b/%C3%BC%23%3F%25.json");
     }
 
     #[test]
