@@ -216,3 +216,40 @@ fn a_corpus_of_which_nothing_is_left_is_an_error() {
     place.failed("train toy.toml --out run");
     assert!(!place.path("run/last").exists());
 }
+
+#[test]
+fn a_model_for_the_hub_is_tested_described_and_comes_back() {
+    let place = Place::counting();
+    place.done("train toy.toml --out run");
+    let export = "export run/last --format hub --out hub";
+    let test = "--test counting valid.en valid.de";
+    let said = place.done(&format!("{export} --licence cc-by-4.0 --dataset us/numbers {test}"));
+    assert!(said.contains("counting") && said.contains("BLEU|nrefs:1|"), "{said}");
+    let card = fs::read_to_string(place.path("hub/README.md")).unwrap();
+    for part in [
+        "---\nlanguage:\n- en\n- de\n",
+        "\nlicense: cc-by-4.0\nlibrary_name: nmt\ndatasets:\n- \"us/numbers\"\nmodel-index:\n",
+        "\n    - type: bleu\n      name: \"BLEU\"\n      value: ",
+        "| counting | 50 | BLEU | ",
+        "`nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:nmt-",
+        "## Experiment\n\n```toml\nseed = 1\n",
+    ] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
+    place.done("import hub --out back");
+    for model in ["run/last", "hub", "back"] {
+        place.done(&format!("translate {model} valid.en --out {}.out", model.replace('/', "-")));
+    }
+    let text = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    assert_eq!(text("hub.out"), text("run-last.out"));
+    assert_eq!(text("back.out"), text("run-last.out"));
+
+    let said = place.done("export run/last --format hub --out bare");
+    assert!(said.contains("warning: no licence"), "{said}");
+    let (code, _, said) = place.nmt("export run/last --precision int8 --out no --licence mit");
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--licence is for `--format hub`"), "{said}");
+    let missing = place.nmt(&format!("{export}-2 --test counting valid.en none.de"));
+    assert!(missing.0 == 1 && missing.2.contains("cannot read none.de"), "{}", missing.2);
+    assert!(!place.path("hub-2").exists());
+}
