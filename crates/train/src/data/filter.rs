@@ -60,7 +60,7 @@ impl Filter {
 /// Whether fewer words of a pair than this share have a counterpart. A pair of which nothing is known
 /// is given the benefit of the doubt.
 fn is_unaligned(scorer: &PairScorer, state: &mut ScorerState, pair: &Pair, least: f64) -> bool {
-    let score = scorer.score(state, &pair.src, &pair.tgt);
+    let score = scorer.score(state, key(pair), &pair.src, &pair.tgt);
     below(score, least)
 }
 

@@ -135,7 +135,11 @@ fn score_all(
         let scores =
             some.par_iter().enumerate().map_init(ScorerState::default, |state, (i, pair)| {
                 let dropped = dropped.reason(done + i as u64).is_some();
-                let score = if dropped { None } else { scorer.score(state, &pair.src, &pair.tgt) };
+                let score = if dropped {
+                    None
+                } else {
+                    scorer.score(state, key(pair), &pair.src, &pair.tgt)
+                };
                 score.unwrap_or(f32::NAN)
             });
         let scores: Vec<f32> = scores.collect();

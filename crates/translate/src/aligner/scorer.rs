@@ -5,6 +5,9 @@
 //! stops, but its other words find nobody who makes them. This is the alignment feature of corpus
 //! filters in the line of Munteanu and Marcu (2005), “Improving Machine Translation Performance by
 //! Exploiting Non-Parallel Corpora”, §3.1, as one number.
+//!
+//! An aligner that has learned from a wrong pair finds reasons for it: its rare words meet nobody else.
+//! So there are two, each learns from one half of the sample, and scores what is of the other.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +23,7 @@ use crate::Result;
 /// most, and less the more often words meet again.
 const CELLS: usize = 8_000_000;
 
-/// How often a word must stand in the sample to be judged by. Of rarer ones the aligner knows
-/// nothing but the very pair that may be at fault.
+/// How often a word must stand in a half of the sample to be judged by.
 const SEEN: u32 = 3;
 
 /// Pairs drawn from a corpus of any size, evenly and always the same, in whatever order they are
@@ -38,6 +40,12 @@ pub struct Sample {
 /// Scores pairs as translations of each other.
 #[derive(Debug)]
 pub struct PairScorer {
+    /// What has learned from pairs with even keys, and from those with odd ones.
+    halves: [Half; 2],
+}
+
+#[derive(Debug)]
+struct Half {
     model: Model,
     vocab: Bitext,
 }
@@ -79,14 +87,25 @@ impl Sample {
     }
 
     /// Scores of pairs of sources and targets that do not belong together: each source with the
-    /// target of the next pair.
+    /// target of the next pair of its half.
     pub fn mismatched_scores(&self, scorer: &PairScorer, most: usize) -> Vec<f32> {
         let mut state = ScorerState::default();
-        let next = self.pairs.values().skip(1);
-        let both = self.pairs.values().zip(next).take(most);
-        let scores =
-            both.filter_map(|(one, other)| scorer.of_units(&mut state, &one.0[0], &other.0[1]));
-        scores.collect()
+        let mut scores = Vec::new();
+        for half in 0..2 {
+            let sources = self.half(half);
+            let targets = self.half(half).skip(1);
+            let both = sources.zip(targets).take(most / 2);
+            scores.extend(both.filter_map(|((key, [src, _]), (_, [_, tgt]))| {
+                scorer.of_units(&mut state, key, src, tgt)
+            }));
+        }
+        scores
+    }
+
+    /// The pairs of a half, with their keys.
+    fn half(&self, half: u64) -> impl Iterator<Item = (u64, &[String; 2])> {
+        let pairs = self.pairs.iter().filter(move |(key, _)| *key & 1 == half);
+        pairs.map(|(key, (texts, _))| (*key, texts))
     }
 }
 
@@ -102,19 +121,22 @@ impl PairScorer {
     /// # Errors
     /// [`Error::WordPairs`](crate::Error::WordPairs) if there are too many different words.
     pub fn learn(sample: &Sample) -> Result<Self> {
-        let pairs = sample.pairs.values().map(|([src, tgt], _)| (src, tgt));
-        let aligner = Aligner::train(pairs.collect(), &Config::default(), |_| ())?;
-        Ok(Self { model: aligner.model, vocab: aligner.bitext })
+        let half = |half| -> Result<Half> {
+            let pairs = sample.half(half).map(|(_, [src, tgt])| (src, tgt));
+            let aligner = Aligner::train(pairs.collect(), &Config::default(), |_| ())?;
+            Ok(Half { model: aligner.model, vocab: aligner.bitext })
+        };
+        Ok(Self { halves: [half(0)?, half(1)?] })
     }
 
     /// The share of the words of a pair that have a counterpart, as far as they are known; none if
-    /// no word is.
-    pub fn score(&self, state: &mut ScorerState, src: &str, tgt: &str) -> Option<f32> {
-        self.of_units(state, &spaced(src), &spaced(tgt))
+    /// no word is. `key` is that of the pair in the sample, if it is there.
+    pub fn score(&self, state: &mut ScorerState, key: u64, src: &str, tgt: &str) -> Option<f32> {
+        self.of_units(state, key, &spaced(src), &spaced(tgt))
     }
 
-    fn of_units(&self, state: &mut ScorerState, src: &str, tgt: &str) -> Option<f32> {
-        let Self { model, vocab } = self;
+    fn of_units(&self, state: &mut ScorerState, key: u64, src: &str, tgt: &str) -> Option<f32> {
+        let Half { model, vocab } = &self.halves[usize::from(key & 1 == 0)];
         let known = |side: &super::bitext::Side, word: &str| side.ids.get(word).copied();
         let src: Vec<Option<u32>> = src.split(' ').map(|word| known(&vocab.src, word)).collect();
         let tgt: Vec<Option<u32>> = tgt.split(' ').map(|word| known(&vocab.tgt, word)).collect();
@@ -184,7 +206,7 @@ mod tests {
         let sample = sample(&pairs, CELLS);
         let scorer = PairScorer::learn(&sample).unwrap();
         let mut state = ScorerState::default();
-        let mut score = |src: &str, tgt: &str| scorer.score(&mut state, src, tgt);
+        let mut score = |src: &str, tgt: &str| scorer.score(&mut state, 0, src, tgt);
         assert!(score(&pairs[40][0], &pairs[40][1]).unwrap() > 0.95);
         // Only the full stops are left.
         let other = score("a1 a2 a3.", "b4 b5 b6.").unwrap();
@@ -197,6 +219,23 @@ mod tests {
         let mismatched = sample.mismatched_scores(&scorer, 100);
         assert_eq!(mismatched.len(), 100);
         assert!(mismatched.iter().sum::<f32>() / 100.0 < 0.7);
+    }
+
+    #[test]
+    fn a_wrong_pair_finds_no_reason_for_itself() {
+        let mut pairs = corpus();
+        // Words that stand nowhere else but in this pair, three times.
+        pairs.push(["x1 x2 x1 x2 x1 x2.", "y1 y2 y1 y2 y1 y2."].map(str::to_owned));
+        pairs.push(["a1 a2 a3.", "b4 b5 b6."].map(str::to_owned));
+        let sample = sample(&pairs, CELLS);
+        let scorer = PairScorer::learn(&sample).unwrap();
+        for (number, expected) in [(500u64, 0.9..1.01), (501, 0.1..0.45)] {
+            let key = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let [src, tgt] = &pairs[number as usize];
+            let score = scorer.score(&mut ScorerState::default(), key, src, tgt).unwrap();
+            // Of the first pair only the full stops are known to who has not seen it.
+            assert!(expected.contains(&score), "{number}: {score}");
+        }
     }
 
     #[test]
