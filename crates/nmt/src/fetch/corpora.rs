@@ -71,8 +71,29 @@ const MULTI30K_LICENCE: &str = "non-commercial research and education (Flickr30k
 const TATOEBA: &str = "https://www.manythings.org/anki/";
 const TATOEBA_LICENCE: &str = "CC-BY 2.0 FR, attribution to tatoeba.org and manythings.org/anki";
 
+const TATOEBA_TESTS: &str = "CC-BY 2.0 FR, attribution to tatoeba.org";
+
+/// A test set of the Tatoeba challenge (Tiedemann, 2020).
+const fn tatoeba_test(
+    name: &'static str,
+    languages: [&'static str; 2],
+    pairs: &'static str,
+    url: &'static str,
+    parts: &'static [Part],
+) -> Corpus {
+    Corpus {
+        name,
+        about: "official test set of the Tatoeba challenge, no training data",
+        languages,
+        pairs,
+        licence: TATOEBA_TESTS,
+        url,
+        files: Files::Lines(parts),
+    }
+}
+
 /// All of them.
-pub(super) const CORPORA: [Corpus; 8] = [
+pub(super) const CORPORA: [Corpus; 12] = [
     Corpus {
         name: "multi30k-en-de",
         about: "image captions",
@@ -341,5 +362,103 @@ pub(super) const CORPORA: [Corpus; 8] = [
             archive: "fra-eng.zip",
             file: ("fra.txt", "0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104"),
         },
+    },
+    tatoeba_test(
+        "tatoeba-test-en-de",
+        ["en", "de"],
+        "17,565",
+        "https://raw.githubusercontent.com/Helsinki-NLP/OPUS-MT-testsets/\
+         ac0f19c0be3cb4e0d9450fcb2d7a9847c4bdd180/testsets/deu-eng/",
+        &[part(
+            "test",
+            [
+                (
+                    "tatoeba-test-v2021-08-07.eng",
+                    "5d0e3169914a5e3f4ca7bdec670880f2025385c5a7e29547d9cbd7992105e77f",
+                ),
+                (
+                    "tatoeba-test-v2021-08-07.deu",
+                    "a06d3300c05158e83bb5c1709a0bf5aecc2e28c895e66f03b1c914a7fdd8c8c6",
+                ),
+            ],
+        )],
+    ),
+    tatoeba_test(
+        "tatoeba-test-en-es",
+        ["en", "es"],
+        "16,583",
+        "https://raw.githubusercontent.com/Helsinki-NLP/OPUS-MT-testsets/\
+         ac0f19c0be3cb4e0d9450fcb2d7a9847c4bdd180/testsets/eng-spa/",
+        &[part(
+            "test",
+            [
+                (
+                    "tatoeba-test-v2021-08-07.eng",
+                    "74da6b3ced819694959c14aadda79876abcd8d0aa6163a79fa4381bfb473c23e",
+                ),
+                (
+                    "tatoeba-test-v2021-08-07.spa",
+                    "204c4d49224aa8bb974927daee66368c1b00068e3b6815fdba41d1265699cd93",
+                ),
+            ],
+        )],
+    ),
+    tatoeba_test(
+        "tatoeba-test-en-fr",
+        ["en", "fr"],
+        "12,681",
+        "https://raw.githubusercontent.com/Helsinki-NLP/OPUS-MT-testsets/\
+         ac0f19c0be3cb4e0d9450fcb2d7a9847c4bdd180/testsets/eng-fra/",
+        &[part(
+            "test",
+            [
+                (
+                    "tatoeba-test-v2021-08-07.eng",
+                    "714a848bd6ab4421cafd1b9b09fd26328306fab1bc8006e820fa77a8cbe57636",
+                ),
+                (
+                    "tatoeba-test-v2021-08-07.fra",
+                    "095313ff04016e5ddeff7557d1c5590f19724d239e424cab313b2d03ca66d365",
+                ),
+            ],
+        )],
+    ),
+    Corpus {
+        name: "tanaka-en-ja",
+        about: "everyday sentences of 4 to 16 words, tokenised",
+        languages: ["en", "ja"],
+        pairs: "50,000",
+        licence: "CC-BY 2.0 FR, from the Tanaka corpus, which is part of Tatoeba",
+        url: "https://raw.githubusercontent.com/odashi/small_parallel_enja/\
+              312408a11c5fbcbc09443bebb18121f7efdcd61e/",
+        files: Files::Lines(&[
+            part(
+                "train",
+                [
+                    (
+                        "train.en",
+                        "148b05dcd28638fe20ee84f2b1127001c80982be352007dda241fb759adadc76",
+                    ),
+                    (
+                        "train.ja",
+                        "fc81a1434349ec98a449d7ae9cd2530057f689637684ecfed3501ea6a8a07ecc",
+                    ),
+                ],
+            ),
+            part(
+                "valid",
+                [
+                    ("dev.en", "04a2673449770657fd5e3b963cb856be3130923212b6db8ac7eaeef18f06c041"),
+                    ("dev.ja", "cd534f56b8639dc130f86a365e5ec0aa70042000bdd740a622fbbf8b6be4acca"),
+                ],
+            ),
+            part(
+                "test",
+                [
+                    ("test.en", "45edb380749ec2b49cca7618fc5a7595fc9f791180672ba466b90c873a4aa8bf"),
+                    ("test.ja", "d37dc460a81b064e4106c8913eb11fa300da05cf3f58a7a5bbfec7e20947ddef"),
+                ],
+            ),
+        ]),
     },
 ];
