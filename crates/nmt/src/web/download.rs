@@ -352,10 +352,17 @@ fn start_over(entry: &Entry, why: &'static str) -> Failure {
     again(anyhow!(why))
 }
 
+/// What helps against certificates that nobody vouches for.
+const UNTRUSTED: &str =
+    "`--ca-file` names certificates to trust, for instance those of a company's proxy";
+
 /// Why there is no response.
 fn refused(url: &str, error: ureq::Error) -> Failure {
     use ureq::Error;
     let hint = match &error {
+        Error::Io(source) if source.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) => {
+            UNTRUSTED
+        }
         Error::Io(_)
         | Error::Timeout(_)
         | Error::HostNotFound
@@ -363,9 +370,7 @@ fn refused(url: &str, error: ureq::Error) -> Failure {
         | Error::Protocol(_) => return again(error),
         Error::TooManyRedirects | Error::RedirectFailed => "ask who serves it for its address",
         Error::RequireHttpsOnly(_) => "it leads to an address without encryption; give that one",
-        Error::Tls(_) | Error::Rustls(_) => {
-            "`--ca-file` names certificates to trust, for instance those of a company's proxy"
-        }
+        Error::Tls(_) | Error::Rustls(_) => UNTRUSTED,
         _ => "check the address, and the proxy in HTTPS_PROXY or ALL_PROXY",
     };
     let error = Err::<(), _>(error).with_context(|| format!("cannot download {url}")).hint(hint);

@@ -1,8 +1,10 @@
 //! A web server for one test: answers each request as the test's function says.
 
+#![allow(dead_code)] // every test uses a part
+
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -69,17 +71,26 @@ impl Server {
     pub(crate) fn start(
         respond: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::listening("http", respond, |stream| stream)
+    }
+
+    /// Serves on streams that `secured` makes of connections.
+    pub(crate) fn listening<S: Read + Write>(
+        scheme: &str,
+        respond: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+        secured: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = listener.local_addr().expect("it has an address");
+        let port = listener.local_addr().expect("it has an address").port();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (requests, respond) = (Arc::clone(&seen), Arc::new(respond));
+        let (requests, both) = (Arc::clone(&seen), Arc::new((respond, secured)));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (requests, respond) = (Arc::clone(&requests), Arc::clone(&respond));
-                thread::spawn(move || serve(stream, &requests, &*respond));
+                let (requests, both) = (Arc::clone(&requests), Arc::clone(&both));
+                thread::spawn(move || serve((both.1)(stream), &requests, &both.0));
             }
         });
-        Self { url: format!("http://{address}"), seen }
+        Self { url: format!("{scheme}://127.0.0.1:{port}"), seen }
     }
 
     /// All requests until now.
@@ -90,11 +101,11 @@ impl Server {
 
 /// Reads a request, notes it, and answers; then the connection is closed.
 fn serve(
-    mut stream: TcpStream,
+    mut stream: impl Read + Write,
     requests: &Mutex<Vec<Request>>,
     respond: &(dyn Fn(&Request, usize) -> Answer + Send + Sync),
 ) {
-    let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(&mut stream).lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
     let path = first.split(' ').nth(1).unwrap_or("").to_owned();
     let headers = lines
