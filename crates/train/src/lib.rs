@@ -23,6 +23,7 @@ mod exact;
 mod gradients;
 mod guard;
 mod init;
+mod lock;
 mod log;
 pub mod memory;
 mod optimizer;

@@ -2,7 +2,7 @@
 //! is.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use text::{Pair, clean::Report, output};
 
 use super::STAGE;
-use crate::{Error, Result};
+use crate::{Error, Result, lock::lock};
 
 /// Files that keys are spread over by their first byte, so that those of one fit into memory.
 pub(super) const KEY_FILES: usize = 256;
@@ -71,7 +71,7 @@ impl Stage {
             unused()?;
         }
         fs::create_dir_all(&stage).map_err(|source| Error::write(&stage, source))?;
-        let lock = claim(&stage, dir)?;
+        let lock = lock(&stage.join("lock"), dir)?;
         let state = match fs::read(&path) {
             Ok(json) => {
                 let state: State =
@@ -154,18 +154,6 @@ impl Stage {
 
     fn keys_path(&self, idx: usize) -> PathBuf {
         self.dir.join(format!("keys-{idx:02x}"))
-    }
-}
-
-/// Keeps other processes away from a folder.
-fn claim(stage: &Path, dir: &Path) -> Result<File> {
-    let path = stage.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|source| Error::write(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Busy { dir: dir.into() }),
-        Err(TryLockError::Error(source)) => Err(Error::write(&path, source)),
     }
 }
 
@@ -265,7 +253,7 @@ mod tests {
 
     fn passed(n: u64) -> Passed {
         let pair = Pair { src: format!("source {n}"), tgt: "ü".repeat(n as usize), line: n + 1 };
-        Passed { corpus: n as usize % 3, held_out: n % 2 == 0, pair }
+        Passed { corpus: n as usize % 3, held_out: n.is_multiple_of(2), pair }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Beginning a run, or taking one up again.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Instant,
@@ -17,6 +17,7 @@ use crate::{
     config::{BatchTokens, Experiment},
     data::{Data, Filter, first_tokenizers, total},
     event::{Event, Preparation, Started, TrainedOn},
+    lock::lock,
     log::Logs,
     memory::{Forecast, Memory, available},
     state::{State, check_config},
@@ -162,14 +163,7 @@ fn claim(job: &Job<'_>) -> Result<File> {
         _ => {}
     }
     fs::create_dir_all(dir).map_err(|source| Error::write(dir, source))?;
-    let path = dir.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|source| Error::write(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Busy { dir: dir.into() }),
-        Err(TryLockError::Error(source)) => Err(Error::write(&path, source)),
-    }
+    lock(&dir.join(LOCK), dir)
 }
 
 /// The token budget, unless it is still to be found: the number of the experiment file, or the one
