@@ -3,8 +3,8 @@
     table.py RUNS
 
 A row for each run of RUNS with `results.txt`: BLEU, chrF and perplexity of the test set, the
-disagreement of alignments with the statistical aligner, the mean entropy of attention in bits,
-target tokens a second in training (the median of the log), and minutes of training.
+disagreement of alignments with the statistical aligner, the mean entropy of attention in bits, and
+target tokens a second in training: the median of what speed.sh has measured, if it has.
 """
 import csv
 import re
@@ -30,25 +30,25 @@ def cell(name):
     return kind, score, feeding
 
 
-def training(run):
-    """Median target tokens a second, if anything was reported, and minutes."""
-    with open(run / "metrics.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    rates = [float(row["target_tokens_per_second"]) for row in rows if row["set"] == "train"]
-    return statistics.median(rates) if rates else None, float(rows[-1]["elapsed_seconds"]) / 60
+def rate(run):
+    """Median target tokens a second, if anything was measured."""
+    try:
+        with open(run / "speed", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["set"] == "train"]
+    except FileNotFoundError:
+        return "–"
+    return f"{statistics.median(float(row['target_tokens_per_second']) for row in rows):,.0f}"
 
 
 def row(run):
     text = (run / "results.txt").read_text(encoding="utf-8")
-    rate, minutes = training(run)
     values = [
         number(r"^BLEU\S* = ([\d.]+)", text, 2),
         number(r"^chrF\S* = ([\d.]+)", text, 2),
         number(r"perplexity ([\d.]+)", text, 2),
         number(r"^AER\s+([\d.]+)", text, 1),
         number(r"^entropy\s+([\d.]+)", text, 2),
-        "–" if rate is None else f"{rate:,.0f}",
-        f"{minutes:.1f}",
+        rate(run),
     ]
     return " | ".join([*cell(run.name), *values])
 
@@ -60,7 +60,7 @@ def place(run):
 
 def main(runs):
     done = [path.parent for path in runs.glob("*/results.txt")]
-    heads = "kind | score | feeding | BLEU | chrF | perplexity | AER | entropy | tokens/s | min"
+    heads = "kind | score | feeding | BLEU | chrF | perplexity | AER | entropy | tokens/s"
     print(f"| {heads} |")
     print("|---|---|---" + "|---:" * 7 + "|")
     for run in sorted(done, key=place):
