@@ -62,7 +62,7 @@ def main(runs):
     done = [path.parent for path in runs.glob("*/results.txt")]
     heads = "kind | score | feeding | BLEU | chrF | perplexity | AER | entropy | tokens/s"
     print(f"| {heads} |")
-    print("|---|---|---" + "|---:" * 7 + "|")
+    print("|---|---|---" + "|---:" * 6 + "|")
     for run in sorted(done, key=place):
         print(f"| {row(run)} |")
 
