@@ -33,6 +33,9 @@ impl Ema {
         let pairs: Vec<_> =
             self.model.parameters().iter().zip(weights.parameters().iter()).collect();
         pairs.into_par_iter().try_for_each(|((_, average), (_, weights))| {
+            if !average.device().is_cpu() {
+                return plain_approach(average, weights, share);
+            }
             storage::with_slice::<f32, _>(weights, |weights| {
                 average.inplace_op1(&Approach { weights, share: share as f32 })
             })
@@ -73,6 +76,12 @@ impl InplaceOp1 for Approach<'_> {
         *storage = f32::to_cpu_storage_owned(values);
         Ok(())
     }
+}
+
+/// What [`Approach`] does, in ordinary tensor operations on any device.
+fn plain_approach(average: &Var, weights: &Var, share: f64) -> candle_core::Result<()> {
+    let step = (weights.as_tensor() - average.as_tensor())?.affine(share, 0.0)?;
+    average.set(&(average.as_tensor() + step)?.detach())
 }
 
 vectorized! {
@@ -151,6 +160,13 @@ mod tests {
         };
         let found = run(1);
         assert_eq!(found, run(3));
+        let plain = Var::new(weights(0).as_slice(), &Device::Cpu).unwrap();
+        for step in 1..=5 {
+            let weights = Var::new(weights(step).as_slice(), &Device::Cpu).unwrap();
+            plain_approach(&plain, &weights, 0.25).unwrap();
+        }
+        let plain = plain.to_vec1::<f32>().unwrap();
+        assert!(plain.iter().zip(&found).all(|(plain, found)| (plain - found).abs() < 1e-6));
         for i in [0, CHUNK - 1, CHUNK, n - 1] {
             let mut expected = f64::from(weights(0)[i]);
             for step in 1..=5 {

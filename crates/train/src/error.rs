@@ -166,11 +166,15 @@ pub enum Error {
         name: String,
     },
 
-    /// A parameter is not where, or not what, the optimizer can update.
-    #[error("parameter {name} cannot be trained: training needs 32-bit numbers on the processor")]
-    NotOnCpu {
-        /// The parameter.
+    /// A parameter has numbers of another type than its optimizer.
+    #[error("parameter {name} has numbers of type {found:?}, expected {expected:?}")]
+    OtherNumbers {
+        /// Its name.
         name: String,
+        /// Their type.
+        found: candle_core::DType,
+        /// That of the optimizer.
+        expected: candle_core::DType,
     },
 
     /// The state of an optimizer cannot be used.

@@ -5,15 +5,17 @@
 //! - Momentum as in Sutskever et al. (2013), eq. 1, with the learning rate outside of the
 //!   velocity, so that a schedule acts at once.
 //!
-//! A parameter is read and written once per update: clipping, running means, bias correction,
-//! weight decay and the step itself are one loop over slices.
+//! On the CPU a parameter is read and written once per update: clipping, running means, bias
+//! correction, weight decay and the step itself are one loop over slices. On other devices the same
+//! is done in ordinary tensor operations (`tensors`), which are its definition.
 
 mod rules;
 mod saved;
+mod tensors;
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, Var, bail};
 use kernels::{Real, storage};
 use rayon::prelude::*;
 
@@ -37,37 +39,103 @@ pub struct Optimizer<T: Real = f32> {
 struct Slot<T> {
     name: String,
     var: Var,
-    /// Adam's `m`, or the velocity; empty if the rule needs none.
-    first: Vec<T>,
-    /// Adam's `v`; empty if the rule needs none.
-    second: Vec<T>,
+    means: Means<T>,
     /// Whether weight decay applies: to matrices, not to biases and norms, which are vectors.
     decays: bool,
+}
+
+/// Adam's `m`, or the velocity; and Adam's `v`. Empty where the rule needs none.
+#[derive(Debug)]
+enum Means<T> {
+    /// Of a parameter on the CPU.
+    Slices([Vec<T>; 2]),
+    /// Of a parameter anywhere, on its device and in its shape.
+    Tensors([Option<Tensor>; 2]),
+}
+
+impl<T: Real> Means<T> {
+    /// Zeros for `var`, as far as they are wanted.
+    fn new(var: &Var, wanted: [bool; 2], slices: bool) -> candle_core::Result<Self> {
+        if slices {
+            let zeros = |wanted| if wanted { vec![T::ZERO; var.elem_count()] } else { Vec::new() };
+            return Ok(Self::Slices(wanted.map(zeros)));
+        }
+        let zeros = |wanted: bool| wanted.then(|| var.zeros_like()).transpose();
+        Ok(Self::Tensors([zeros(wanted[0])?, zeros(wanted[1])?]))
+    }
+
+    /// Whether there is a first or a second.
+    fn has(&self, which: usize) -> bool {
+        match self {
+            Self::Slices(means) => !means[which].is_empty(),
+            Self::Tensors(means) => means[which].is_some(),
+        }
+    }
+
+    /// The numbers of the first or the second, if there are any.
+    fn numbers(&self, which: usize) -> candle_core::Result<Option<Vec<T>>> {
+        match self {
+            Self::Slices(means) => Ok(self.has(which).then(|| means[which].clone())),
+            Self::Tensors(means) => {
+                let numbers = |mean: &Tensor| {
+                    let mean = mean.flatten_all()?.to_device(&Device::Cpu)?;
+                    mean.to_vec1::<T>()
+                };
+                means[which].as_ref().map(numbers).transpose()
+            }
+        }
+    }
+
+    /// Puts numbers in place of those of the first or the second, which are as many.
+    fn set(&mut self, which: usize, numbers: Vec<T>) -> candle_core::Result<()> {
+        match self {
+            Self::Slices(means) => means[which] = numbers,
+            Self::Tensors(means) => {
+                if let Some(mean) = &mut means[which] {
+                    *mean = Tensor::from_vec(numbers, mean.dims(), mean.device())?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<T: Real> Optimizer<T> {
     /// A fresh optimizer for these parameters, which it updates in place.
     ///
     /// # Errors
-    /// [`Error::NotOnCpu`] if a parameter lies on another device, or is not of type `T`.
+    /// [`Error::OtherNumbers`] if a parameter is not of type `T`.
     pub fn new(config: &OptimizerConfig, parameters: &[(String, Var)]) -> Result<Self> {
-        let (n_first, n_second) = match config {
-            OptimizerConfig::Adam(_) | OptimizerConfig::AdamW(_) => (1, 1),
-            OptimizerConfig::Sgd(sgd) => (usize::from(sgd.momentum.get() > 0.0), 0),
+        Self::with(config, parameters, |var| var.device().is_cpu())
+    }
+
+    /// The same in ordinary tensor operations, on any device: what [`new`](Self::new) does by
+    /// definition.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn plain(config: &OptimizerConfig, parameters: &[(String, Var)]) -> Result<Self> {
+        Self::with(config, parameters, |_| false)
+    }
+
+    fn with(
+        config: &OptimizerConfig,
+        parameters: &[(String, Var)],
+        slices: impl Fn(&Var) -> bool,
+    ) -> Result<Self> {
+        let wanted = match config {
+            OptimizerConfig::Adam(_) | OptimizerConfig::AdamW(_) => [true, true],
+            OptimizerConfig::Sgd(sgd) => [sgd.momentum.get() > 0.0, false],
         };
         let mut slots = Vec::with_capacity(parameters.len());
         for (name, var) in parameters {
-            if !var.device().is_cpu() || var.dtype() != T::DTYPE {
-                return Err(Error::NotOnCpu { name: name.clone() });
+            let (found, expected): (_, DType) = (var.dtype(), T::DTYPE);
+            if found != expected {
+                return Err(Error::OtherNumbers { name: name.clone(), found, expected });
             }
-            let size = var.elem_count();
-            slots.push(Slot {
-                name: name.clone(),
-                var: var.clone(),
-                first: vec![T::ZERO; n_first * size],
-                second: vec![T::ZERO; n_second * size],
-                decays: var.rank() >= 2,
-            });
+            let means = Means::new(var, wanted, slices(var))?;
+            let decays = var.rank() >= 2;
+            slots.push(Slot { name: name.clone(), var: var.clone(), means, decays });
         }
         Ok(Self { config: config.clone(), steps: 0, slots })
     }
@@ -129,10 +197,13 @@ impl<T: Real> Optimizer<T> {
 
 impl<T: Real> Slot<T> {
     fn apply(&mut self, rule: &Step<T>, grad: &Tensor) -> candle_core::Result<()> {
-        let (first, second) = (&mut self.first[..], &mut self.second[..]);
-        storage::with_slice::<T, _>(grad, |grad| {
-            self.var.inplace_op1(&Update { rule, grad, means: RefCell::new((first, second)) })
-        })
+        match &mut self.means {
+            Means::Tensors(means) => tensors::apply(rule, &self.var, means, grad),
+            Means::Slices([first, second]) => storage::with_slice::<T, _>(grad, |grad| {
+                let means = RefCell::new((&mut first[..], &mut second[..]));
+                self.var.inplace_op1(&Update { rule, grad, means })
+            }),
+        }
     }
 }
 

@@ -247,3 +247,47 @@ fn the_state_of_another_model_or_rule_is_refused() -> Result<(), Anything> {
     assert!(same.load(&path).unwrap_err().to_string().contains("how many updates"));
     Ok(())
 }
+
+/// On devices other than the CPU the rules are tensor operations, which are their definition.
+#[test]
+fn loops_over_slices_do_what_tensor_operations_do() -> Result<(), Anything> {
+    let folder = tempfile::tempdir()?;
+    for rule in [
+        "{ adam = {} }",
+        "{ adam = { weight_decay = 0.1 } }",
+        "{ adamw = { weight_decay = 0.1 } }",
+        "{ sgd = {} }",
+        "{ sgd = { momentum = 0.9, weight_decay = 0.1 } }",
+    ] {
+        let parameters = || -> Result<Vec<(String, Var)>, Anything> {
+            let matrix = Var::from_tensor(&wave((3, 5), 0.0)?)?;
+            Ok(vec![("bias".into(), Var::from_tensor(&wave(7, 1.0)?)?), ("matrix".into(), matrix)])
+        };
+        let (ours, plain) = (parameters()?, parameters()?);
+        let mut fused = Optimizer::<f64>::new(&config(rule), &ours)?;
+        let mut tensors = Optimizer::<f64>::plain(&config(rule), &plain)?;
+        for step in 1..=4 {
+            let grads = [wave(7, step as f64)?, wave((3, 5), -step as f64)?];
+            fused.step(&gradients(&ours, &grads, 3)?, 0.1, 0.5)?;
+            tensors.step(&gradients(&plain, &grads, 3)?, 0.1, 0.5)?;
+            // What one has remembered, the other one goes on with.
+            let path = folder.path().join("state");
+            tensors.save(&path)?;
+            fused.load(&path)?;
+            fused.save(&path)?;
+            tensors.load(&path)?;
+        }
+        for ((name, ours), (_, plain)) in ours.iter().zip(&plain) {
+            let far = distance(ours, plain)?;
+            assert!(far < 1e-14, "{rule}: {name} differs by {far}"); // sums of a few terms
+        }
+    }
+    Ok(())
+}
+
+/// Numbers without pattern and without chance.
+fn wave(shape: impl Into<candle_core::Shape>, start: f64) -> candle_core::Result<Tensor> {
+    let shape = shape.into();
+    let steps = Tensor::arange(0f64, shape.elem_count() as f64, CPU)?;
+    ((steps * 0.7)? + start)?.sin()?.reshape(shape)
+}

@@ -19,14 +19,14 @@ pub(super) struct Adam<T> {
     /// `1 − ηλ`, what the weight is multiplied by (AdamW).
     pub(super) keep: T,
     /// `β₁` and `1 − β₁`.
-    mean: [T; 2],
+    pub(super) mean: [T; 2],
     /// `β₂` and `1 − β₂`.
-    square: [T; 2],
+    pub(super) square: [T; 2],
     /// `1 / √(1 − β₂ᵗ)`.
-    square_correction: T,
-    eps: T,
+    pub(super) square_correction: T,
+    pub(super) eps: T,
     /// `η / (1 − β₁ᵗ)`.
-    rate: T,
+    pub(super) rate: T,
 }
 
 impl<T: Real> Adam<T> {

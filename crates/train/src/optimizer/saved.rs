@@ -20,16 +20,15 @@ impl<T: Real> Optimizer<T> {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let [first, second] = self.suffixes();
-        let tensors = self.slots.iter().flat_map(|slot| {
-            let shape = slot.var.dims();
-            [(first, &slot.first), (second, &slot.second)]
-                .into_iter()
-                .filter(|(_, values)| !values.is_empty())
-                .map(move |(suffix, values)| {
-                    (format!("{}.{suffix}", slot.name), Means { shape, values: values.as_slice() })
-                })
-        });
+        let mut tensors = Vec::new();
+        for slot in &self.slots {
+            for (which, suffix) in self.suffixes().into_iter().enumerate() {
+                let numbers = slot.means.numbers(which)?;
+                let name = || format!("{}.{suffix}", slot.name);
+                let shape = slot.var.dims();
+                tensors.extend(numbers.map(|values| (name(), Numbers { shape, values })));
+            }
+        }
         let metadata = HashMap::from([(STEPS.to_string(), self.steps.to_string())]);
         serialize_to_file(tensors, Some(metadata), path).map_err(|error| match error {
             safetensors::SafeTensorError::IoError(source) => Error::write(path, source),
@@ -54,8 +53,8 @@ impl<T: Real> Optimizer<T> {
         let suffixes = self.suffixes();
         let mut loaded = Vec::new();
         for slot in &self.slots {
-            for (suffix, values) in suffixes.iter().zip([&slot.first, &slot.second]) {
-                if values.is_empty() {
+            for (which, suffix) in suffixes.iter().enumerate() {
+                if !slot.means.has(which) {
                     continue;
                 }
                 let name = format!("{}.{suffix}", slot.name);
@@ -73,9 +72,10 @@ impl<T: Real> Optimizer<T> {
         }
         let mut loaded = loaded.into_iter();
         for slot in &mut self.slots {
-            for values in [&mut slot.first, &mut slot.second] {
-                if !values.is_empty() {
-                    *values = loaded.next().expect("as many as were counted above");
+            for which in 0..suffixes.len() {
+                if slot.means.has(which) {
+                    let numbers = loaded.next().expect("as many as were counted above");
+                    slot.means.set(which, numbers)?;
                 }
             }
         }
@@ -93,12 +93,12 @@ impl<T: Real> Optimizer<T> {
 }
 
 /// One tensor of the file.
-struct Means<'a, T> {
+struct Numbers<'a, T> {
     shape: &'a [usize],
-    values: &'a [T],
+    values: Vec<T>,
 }
 
-impl<T: Real> View for Means<'_, T> {
+impl<T: Real> View for Numbers<'_, T> {
     fn dtype(&self) -> Dtype {
         dtype::<T>()
     }
