@@ -4,7 +4,7 @@
 use text::clean::{Reason, Sample};
 use train::prepare::{Lengths, Prepared, Scores};
 
-use super::report::{dropped, place};
+use super::report::dropped;
 use crate::{
     console::grouped,
     render::markup::{escape, write_to},
@@ -112,7 +112,11 @@ fn reason_of(
         ),
     );
     for sample in samples {
-        let place = escape(&place(sample, corpora));
+        // With several corpora the name of the file stands on a line of its own.
+        let place = match corpora {
+            [_] => number(sample.line),
+            _ => format!("{}<br/>{}", escape(&corpora[sample.corpus]), number(sample.line)),
+        };
         write_to(page, format_args!("<tr><th>{place}</th>"));
         match &sample.texts {
             None => page.push_str("<td colspan=\"2\">no text</td>"),

@@ -45,7 +45,7 @@ pub(super) fn dropped(report: &Report) -> impl Iterator<Item = Reason> {
 }
 
 /// Where a sample stands: `train.en:17`.
-pub(super) fn place(sample: &Sample, corpora: &[String]) -> String {
+fn place(sample: &Sample, corpora: &[String]) -> String {
     format!("{}:{}", corpora[sample.corpus], sample.line)
 }
 
