@@ -27,6 +27,7 @@
 //! A row's numbers depend on its own sentence and on what it sees alone. So a row of [`step`] has
 //! the very bits it has in training, and neither neighbours nor threads change any.
 
+mod gpu;
 mod grads;
 mod guided;
 mod head;

@@ -90,6 +90,13 @@ impl Mask {
         T::of(f64::from(RANGE) / f64::from(RANGE - self.threshold))
     }
 
+    /// What a kernel needs to draw the mask: key, counter without its first word, and the number
+    /// below which elements are dropped; and the scale.
+    pub(crate) fn parts(&self) -> ([u32; 6], f32) {
+        let ([key0, key1], [_, counter @ ..]) = (self.random.key(), self.random.counter(0));
+        ([key0, key1, counter[0], counter[1], counter[2], self.threshold], self.scale())
+    }
+
     /// Multiplies `values`, which are the elements from `start` on, by zero or by the scale.
     pub fn apply<T: Real>(&self, start: usize, values: &mut [T]) {
         values.par_chunks_mut(CHUNK).enumerate().for_each(|(i, values)| {

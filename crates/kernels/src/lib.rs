@@ -27,6 +27,7 @@
 //! | [`slices`], [`simd`] | loops, compiled for each instruction set |
 //! | [`storage`] | tensors as slices |
 //! | [`memory`] | what the allocator does with freed memory |
+//! | [`gpu`] | the same operations on a graphics processor |
 //! | [`gradient`] | finite differences, for tests |
 
 pub mod activation;
@@ -34,6 +35,7 @@ pub mod affine;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod gpu;
 pub mod gradient;
 pub mod linear;
 pub mod logits;

@@ -55,12 +55,12 @@ impl Random {
         philox::<ROUNDS>(self.counter(index), self.key())
     }
 
-    fn counter(&self, index: u32) -> [u32; 4] {
+    pub(crate) fn counter(&self, index: u32) -> [u32; 4] {
         let step_high = (self.step >> 32) as u32 & 0x00ff_ffff;
         [index, self.site, self.step as u32, ((self.purpose as u32) << 24) | step_high]
     }
 
-    fn key(&self) -> [u32; 2] {
+    pub(crate) fn key(&self) -> [u32; 2] {
         [self.seed as u32, (self.seed >> 32) as u32]
     }
 

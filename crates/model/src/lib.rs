@@ -15,11 +15,11 @@ mod loss;
 pub mod marian;
 pub mod memory;
 mod parameters;
-mod plain;
 mod ready;
 mod rnn;
 mod shortlist;
 mod source;
+mod tensors;
 mod transformer;
 
 use std::ops::Range;
@@ -28,6 +28,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use kernels::{Mixed, Mode, Real, logits};
 use serde::{Deserialize, Serialize};
+
+use crate::tensors::Way;
 
 pub use attn::{AttentionConfig, Edge, Kind, Score, Sigma};
 pub use batch::{Batch, Sentences, SourceBatch};
@@ -350,14 +352,14 @@ impl Model {
 
     /// The loss of a batch. In [`Mode::Train`] its objective can be differentiated.
     ///
-    /// On the CPU this is a fused computation; parameters on another device go the way of
-    /// [`Self::plain_loss`].
+    /// On the CPU this is a fused computation; for parameters on another device it is
+    /// [`Self::gpu_loss`].
     ///
     /// # Errors
     /// If an id is outside its vocabulary.
     pub fn loss(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
         if !self.parameters.device().is_cpu() {
-            return self.plain_loss(batch, objective, mode);
+            return self.gpu_loss(batch, objective, mode);
         }
         let wide = self.parameters.iter().any(|(_, var)| var.dtype() == DType::F64);
         match (wide, self.precision) {
@@ -394,9 +396,30 @@ impl Model {
                 rnn::Rnn { config, parameters }.plain_loss(batch, objective, mode)
             }
             ModelConfig::Transformer(config) => {
-                transformer::Transformer { config, parameters }.plain_loss(batch, objective, mode)
+                let network = transformer::Transformer { config, parameters };
+                network.loss_by(Way::Plain, batch, objective, mode)
             }
         }
+    }
+
+    /// What [`Self::loss`] computes, on a GPU: a Transformer by [`kernels::gpu`], with rows and
+    /// products in [`Precision::Bf16`] if that is the model's precision; a recurrent network in
+    /// ordinary tensor operations.
+    ///
+    /// # Errors
+    /// As [`Self::loss`], or if the build has no kernels for the device.
+    pub fn gpu_loss(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
+        let parameters = &self.parameters;
+        let ModelConfig::Transformer(config) = &self.config else {
+            return self.plain_loss(batch, objective, mode);
+        };
+        let batch = &*objective.rows(batch, self.special, mode)?;
+        let way = Way::Gpu(match self.precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+        });
+        let network = transformer::Transformer { config, parameters };
+        network.loss_by(way, batch, objective, mode)
     }
 
     /// Makes the model ready to search, in the precision that it is stored in. Search runs on the

@@ -7,11 +7,11 @@ use candle_core::{DType, Tensor};
 use kernels::cross_entropy::{
     CrossEntropy, RDrop, cross_entropy, r_drop, r_drop_reference, reference,
 };
-use kernels::{Mode, Real};
+use kernels::{Mode, Real, gpu};
 
 use crate::parameters::Parameters;
-use crate::plain::{Tensors, known};
 use crate::rnn::tables;
+use crate::tensors::{Tensors, Way, known};
 use crate::{Batch, Guide, Guided, Loss, Objective, Result, Special, Tie};
 
 impl Objective {
@@ -85,8 +85,8 @@ impl Objective {
         })
     }
 
-    /// What [`Self::loss`] computes, in ordinary tensor operations, on any device.
-    pub(crate) fn plain_loss(
+    /// What [`Self::loss`] computes, on the device of the tensors.
+    pub(crate) fn loss_by(
         &self,
         (tensors, tie): (&Tensors, Tie),
         states: &Tensor,
@@ -100,7 +100,12 @@ impl Objective {
         let smoothing = self.smoothing;
         let loss = if self.doubles(mode) {
             let by = RDrop { alpha: self.r_drop, pairs: twins().into() };
-            r_drop_reference(states, weight, bias, targets, smoothing, &by)?
+            let states = states.to_dtype(weight.dtype())?;
+            r_drop_reference(&states, weight, bias, targets, smoothing, &by)?
+        } else if let Way::Gpu(dtype) = tensors.way() {
+            let (weight, train) = (weight.to_dtype(dtype)?, matches!(mode, Mode::Train(_)));
+            let targets = Tensor::new(targets, states.device())?;
+            gpu::cross_entropy(states, &weight, bias, &targets, smoothing, train)?
         } else {
             reference(states, weight, bias, targets, smoothing)?
         };

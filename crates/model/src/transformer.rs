@@ -6,7 +6,7 @@
 mod attention;
 mod embedding;
 mod feed_forward;
-mod plain;
+mod network;
 mod search;
 mod skip;
 mod sublayer;

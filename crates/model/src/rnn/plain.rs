@@ -17,7 +17,7 @@ use super::encoder::{self, Encoded};
 use super::{Rnn, site, tables};
 use crate::batch::SourceBatch;
 use crate::config::{Bridge, RnnConfig};
-use crate::plain::{Tensors, pick};
+use crate::tensors::{Tensors, Way, pick};
 use crate::{Batch, Error, Loss, Objective, Result};
 
 impl Rnn<'_> {
@@ -28,13 +28,13 @@ impl Rnn<'_> {
         objective: &Objective,
         mode: &Mode,
     ) -> Result<Loss> {
-        let tensors = Tensors::new(self.parameters, mode);
+        let tensors = Tensors::new(self.parameters, mode, Way::Plain);
         let network = Plain { config: self.config, mode, tensors };
         let guide = objective.guide(batch).filter(|_| self.config.attends());
         let guide = guide.map(|(_, guide)| guide.by_time().view());
         let (states, alignment) = network.decode(batch, guide)?; // [tgt rows, dim]
         let output = (&network.tensors, self.config.tie);
-        let loss = objective.plain_loss(output, &states, &batch.tgt_out, || batch.twins(), mode)?;
+        let loss = objective.loss_by(output, &states, &batch.tgt_out, || batch.twins(), mode)?;
         objective.with_alignment(loss, alignment, batch, mode)
     }
 }

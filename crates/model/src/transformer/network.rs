@@ -1,53 +1,67 @@
-//! What the Transformer computes, in ordinary tensor operations: its definition, the test of the
-//! fused path, and the way on devices for which there is none.
+//! The Transformer over tensors: in ordinary operations its definition, which is the test of the
+//! fused path and runs on any device, and in those of [`kernels::gpu`] what trains on a GPU.
 //!
-//! Rows stay packed; only attention pads them, through [`attn::multi_head::reference`]. Dropout
-//! draws the same masks as the fused path, on the CPU, so both train alike, number for number up
-//! to rounding.
+//! Rows stay packed; only attention by definition pads them, through
+//! [`attn::multi_head::reference`]. Dropout draws the same masks as the fused path, so all ways
+//! train alike, number for number up to rounding.
+
+use std::cell::OnceCell;
 
 use attn::multi_head::{MultiHead, Visible, reference};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use kernels::dropout::Mask;
-use kernels::{Mode, activation, norm, positions};
+use kernels::gpu::attention::{self, Sentences as Places};
+use kernels::gpu::{Embedding, Occurrences, embed};
+use kernels::{Mode, positions};
 
 use super::{Decoded, GuidedHeads, Stack, Transformer, mask, site, twins};
 use crate::batch::Sentences;
 use crate::config::{DropRate, NormPlace, Positions, TransformerConfig};
-use crate::plain::{Tensors, pick};
 use crate::rnn::tables;
+use crate::tensors::{Tensors, Way, known, pick};
 use crate::{Batch, Loss, Objective, Result};
 
 impl Transformer<'_> {
-    /// The loss of a batch by definition, on the device and in the type of the parameters.
-    pub(crate) fn plain_loss(
+    /// The loss of a batch on the device of the parameters.
+    pub(crate) fn loss_by(
         &self,
+        way: Way,
         batch: &Batch,
         objective: &Objective,
         mode: &Mode,
     ) -> Result<Loss> {
         let guide = self.guide(batch, objective)?;
-        let network =
-            Plain { of: *self, mode, guide, tensors: Tensors::new(self.parameters, mode) };
+        let tensors = Tensors::new(self.parameters, mode, way);
+        let network = Network { of: *self, mode, guide, tensors, places: Default::default() };
         let memory = network.encode(&batch.src.sentences)?;
         let source = (&memory, &*batch.src.sentences.offsets);
         let Decoded { states, alignment } = network.decode(&batch.reads, source)?;
         let output = (&network.tensors, self.config.tie);
-        let loss =
-            objective.plain_loss(output, &states, &batch.writes.ids, || twins(batch), mode)?;
+        let loss = objective.loss_by(output, &states, &batch.writes.ids, || twins(batch), mode)?;
         objective.with_alignment(loss, alignment, batch, mode)
     }
 }
 
 /// The network with its parameters as tensors.
-struct Plain<'a> {
+struct Network<'a> {
     of: Transformer<'a>,
     mode: &'a Mode,
     /// The layer whose attention is guided, and where to.
     guide: Option<(usize, GuidedHeads)>,
     tensors: Tensors,
+    /// Where rows are on a GPU, for attention within the source, within the target, and between.
+    places: [OnceCell<Places>; 3],
 }
 
-impl Plain<'_> {
+/// Which sentences attend to which.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    Source,
+    Target,
+    Both,
+}
+
+impl Network<'_> {
     fn config(&self) -> &TransformerConfig {
         self.of.config
     }
@@ -94,6 +108,9 @@ impl Plain<'_> {
             Stack::Encoder => (src, "source"),
             Stack::Decoder => (tgt, "target"),
         };
+        if let Way::Gpu(dtype) = self.tensors.way() {
+            return self.embed_on_gpu(dtype, (table, side), stack, sentences);
+        }
         let words = self.tensors.embed(table, &sentences.ids, side)?; // [rows, dim]
         let mut x = (words * (config.dim.get() as f64).sqrt())?;
         if let Some(words) = self.mask(config.word_dropout, stack.site() + site::WORDS) {
@@ -104,6 +121,31 @@ impl Plain<'_> {
             x = (x + pick(&table, &positions::places(&sentences.offsets))?)?;
         }
         self.drop(x, config.dropout, stack.site() + site::EMBEDDING)
+    }
+
+    /// The same in one operation of the GPU.
+    fn embed_on_gpu(
+        &self,
+        dtype: DType,
+        (table, side): (&str, &'static str),
+        stack: Stack,
+        sentences: &Sentences,
+    ) -> Result<Tensor> {
+        let (config, device) = (self.config(), self.tensors.device());
+        let table = self.tensors.get(table);
+        known(side, &sentences.ids, table)?;
+        let positions = self.positions(stack, sentences.longest())?;
+        let places = positions.as_ref().map(|_| positions::places(&sentences.offsets));
+        let embedding = Embedding {
+            words: Occurrences::new(&sentences.ids, device)?,
+            places: places.map(|places| Occurrences::new(&places, device)).transpose()?,
+            learned: config.positions == Positions::Learned,
+            scale: (config.dim.get() as f64).sqrt(),
+            word_mask: self.mask(config.word_dropout, stack.site() + site::WORDS),
+            mask: self.mask(config.dropout, stack.site() + site::EMBEDDING),
+            dtype,
+        };
+        Ok(embed(embedding, table, positions.as_ref())?)
     }
 
     /// What is added to the words at each position, `[at least len, dim]`.
@@ -138,6 +180,18 @@ impl Plain<'_> {
         let prefix = format!("{}.{layer}.attention", stack.name());
         self.sublayer(&prefix, site + site::ATTENTION, x, |x| {
             let projected = self.tensors.affine(&format!("{prefix}.input"), x)?; // [rows, 3 dim]
+            if self.tensors.way() != Way::Plain {
+                let between = match stack {
+                    Stack::Encoder => Between::Source,
+                    Stack::Decoder => Between::Target,
+                };
+                let heads = attention.on_gpu(self.places(between, &attention)?);
+                let places = (self.config().positions == Positions::Rotary)
+                    .then(|| Tensor::new(positions::places(offsets), x.device()))
+                    .transpose()?;
+                let contexts = attention::to_itself(heads, &projected, places.as_ref())?;
+                return self.tensors.affine(&format!("{prefix}.output"), &contexts);
+            }
             let part = |part: usize| projected.narrow(1, part * dim, dim);
             let (mut query, mut key) = (part(0)?, part(1)?); // [rows, dim]
             if self.config().positions == Positions::Rotary {
@@ -169,10 +223,18 @@ impl Plain<'_> {
             let both = self.tensors.affine(&format!("{prefix}.memory"), memory)?; // [src rows, 2 dim]
             let (key, value) = (both.narrow(1, 0, dim)?, both.narrow(1, dim, dim)?);
             if let Some((_, guided)) = self.guide.as_ref().filter(|(guided, _)| *guided == layer) {
+                let wide = |x: &Tensor| x.to_dtype(self.tensors.dtype());
+                let (query, key) = (wide(&query)?, wide(&key)?);
                 *alignment =
                     Some(reference::guided_loss(&attention, &query, &key, &guided.view())?);
             }
-            let contexts = reference::forward(&attention, &query, &key, &value)?;
+            let contexts = match self.tensors.way() {
+                Way::Plain => reference::forward(&attention, &query, &key, &value)?,
+                Way::Gpu(_) => {
+                    let heads = attention.on_gpu(self.places(Between::Both, &attention)?);
+                    attention::to_memory(heads, &query, &both)?
+                }
+            };
             self.tensors.affine(&format!("{prefix}.output"), &contexts)
         })
     }
@@ -194,11 +256,9 @@ impl Plain<'_> {
         let prefix = format!("{}.{layer}.feed_forward", stack.name());
         self.sublayer(&prefix, site + site::FEED_FORWARD, x, |x| {
             let inner = self.tensors.affine(&format!("{prefix}.input"), x)?;
-            let inner = match config.gated {
-                true => activation::gated_reference(config.activation.into(), &inner)?,
-                false => activation::reference(config.activation.into(), &inner)?,
-            }; // [rows, ffn_dim]
-            let inner = self.drop(inner, config.activation_dropout, site + site::ACTIVATION)?;
+            let mask = self.mask(config.activation_dropout, site + site::ACTIVATION);
+            let (kind, gated) = (config.activation.into(), config.gated);
+            let inner = self.tensors.activate(kind, gated, &inner, mask.as_ref())?; // [rows, ffn_dim]
             self.tensors.affine(&format!("{prefix}.output"), &inner)
         })
     }
@@ -212,22 +272,28 @@ impl Plain<'_> {
         body: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let norm = format!("{prefix}.norm");
+        let mask = self.mask(self.config().dropout, site);
+        let add = |out| self.tensors.drop_and_add(out, Some(&x), mask.as_ref());
         match self.config().norm_place {
-            NormPlace::Before => {
-                let out = body(&self.norm(&norm, &x)?)?;
-                Ok((x + self.drop(out, self.config().dropout, site)?)?)
-            }
-            NormPlace::After => {
-                let out = self.drop(body(&x)?, self.config().dropout, site)?;
-                self.norm(&norm, &(x + out)?)
-            }
+            NormPlace::Before => add(body(&self.norm(&norm, &x)?)?),
+            NormPlace::After => self.norm(&norm, &add(body(&x)?)?),
         }
     }
 
     fn norm(&self, prefix: &str, x: &Tensor) -> Result<Tensor> {
-        let weight = self.tensors.get(&format!("{prefix}.weight"));
-        let bias = self.tensors.find(&format!("{prefix}.bias"));
-        Ok(norm::reference(self.config().norm.into(), x, weight, bias)?)
+        self.tensors.norm(self.config().norm.into(), prefix, x)
+    }
+
+    /// Where the rows of attention are, found once for all layers.
+    fn places(&self, between: Between, attention: &MultiHead) -> Result<Places> {
+        let known = &self.places[between as usize];
+        Ok(match known.get() {
+            Some(places) => places.clone(),
+            None => {
+                let places = attention.sentences_on(self.tensors.device())?;
+                known.get_or_init(|| places).clone()
+            }
+        })
     }
 
     /// The end of a stack: with norms before the sublayers, a last one.
@@ -242,7 +308,7 @@ impl Plain<'_> {
     /// leaves them on the tape.
     fn leave_out(&self, stack: Stack, layer: usize, mut x: Tensor) -> Result<Tensor> {
         for parameter in self.tensors.under(&format!("{}.{layer}.", stack.name())) {
-            let one = parameter.flatten_all()?.narrow(0, 0, 1)?; // [1]
+            let one = parameter.flatten_all()?.narrow(0, 0, 1)?.to_dtype(x.dtype())?; // [1]
             // As a tensor: at a zero that is a number the tape ends.
             x = x.broadcast_add(&(&one * one.zeros_like()?)?)?;
         }
@@ -251,9 +317,7 @@ impl Plain<'_> {
 
     /// Dropout of `[rows, width]` at a place of the network.
     fn drop(&self, x: Tensor, rate: DropRate, site: u32) -> Result<Tensor> {
-        let Some(mask) = self.mask(rate, site) else { return Ok(x) };
-        let (rows, width) = x.dims2()?;
-        Ok((x * self.factors(&mask, rows, width)?)?)
+        self.tensors.drop_and_add(x, None, self.mask(rate, site).as_ref())
     }
 
     fn mask(&self, rate: DropRate, site: u32) -> Option<Mask> {

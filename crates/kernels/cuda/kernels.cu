@@ -1,0 +1,10 @@
+// All kernels, as one module. The order matters where one file uses another's helpers.
+#include "common.cuh"
+
+#include "elements.cu"
+#include "sums.cu"
+#include "norm.cu"
+#include "embedding.cu"
+#include "cross_entropy.cu"
+#include "attention.cu"
+#include "adam.cu"
