@@ -25,6 +25,7 @@ mod affine;
 mod array;
 pub mod attention;
 mod cross_entropy;
+mod device;
 #[cfg(feature = "cuda")]
 mod driver;
 mod dropout;
@@ -38,6 +39,7 @@ mod sums;
 pub use self::activation::activate;
 pub use self::affine::affine;
 pub use self::cross_entropy::cross_entropy;
+pub use self::device::{Description, Found, OLDEST, find, open, out_of_memory};
 pub use self::dropout::drop_and_add;
 pub use self::embedding::{Embedding, Occurrences, embed};
 pub use self::launch::{Host, HostLaunch, install_host};

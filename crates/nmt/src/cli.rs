@@ -197,7 +197,7 @@ impl DeviceName {
     fn open(self) -> anyhow::Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(ordinal) => Device::new_cuda(ordinal)
+            Self::Cuda(ordinal) => kernels::gpu::open(ordinal)
                 .with_context(|| format!("cannot use GPU {ordinal}"))
                 .hint("`nmt doctor` says what this machine and this build can do"),
         }

@@ -12,6 +12,7 @@ use candle_core::{Device, Tensor};
 use kernels::{
     Mixed, Real,
     cross_entropy::cross_entropy,
+    gpu::{self, Description, Found},
     gradient::{largest_error, wave},
     matmul::{Matrix, MatrixMut, Target, matmul},
     recurrent::{Cell, Direction, Steps, Weights, recurrent},
@@ -52,7 +53,9 @@ impl Doctor {
         writeln!(out, "nmt        {}", build())?;
         writeln!(out, "processor  {}", processor(session.threads))?;
         writeln!(out, "memory     {}", memory().unwrap_or_else(|| "unknown".into()))?;
-        writeln!(out, "cuda       {}", cuda())?;
+        for (n, line) in cuda(&gpu::find()).into_iter().enumerate() {
+            writeln!(out, "{:<10} {line}", if n == 0 { "cuda" } else { "" })?;
+        }
         writeln!(out, "terminal   {}", terminal(session))?;
         let (plain, mixed) = (speed::<f32>(), speed::<Mixed>());
         writeln!(out, "speed      {plain:.0} GFLOP/s, f32 matrix product of {SIZE} × {SIZE}")?;
@@ -109,15 +112,29 @@ fn memory() -> Option<String> {
     Some(format!("{:.1} GiB, {:.1} GiB free", gib("MemTotal")?, gib("MemAvailable")?))
 }
 
-/// Whether a GPU can be used.
-fn cuda() -> String {
-    if !candle_core::utils::cuda_is_available() {
-        return "not in this build".into();
+/// What there is of GPUs, a line each.
+fn cuda(found: &Found) -> Vec<String> {
+    match found {
+        Found::NotBuilt => {
+            vec!["not in this build; `cargo build --features cuda` makes one".into()]
+        }
+        Found::None(reason) => vec![format!("in this build, but no GPU answers: {reason}")],
+        Found::Some(gpus) => gpus.iter().enumerate().map(|(n, gpu)| describe(n, gpu)).collect(),
     }
-    match Device::new_cuda(0) {
-        Ok(_) => "ready".into(),
-        Err(error) => {
-            format!("in this build, but: {}", error.to_string().lines().next().unwrap_or(""))
+}
+
+fn describe(ordinal: usize, gpu: &Result<Description, String>) -> String {
+    match gpu {
+        Err(reason) => format!("cuda:{ordinal} does not answer: {reason}"),
+        Ok(gpu) => {
+            let [all, free] = gpu.memory.map(|bytes| bytes as f64 / f64::from(1 << 30));
+            let [major, minor] = gpu.capability;
+            let usable = if gpu.fits() { "usable" } else { "too old for this build's kernels" };
+            format!(
+                "cuda:{ordinal} {} · {all:.1} GiB, {free:.1} GiB free · compute capability \
+                 {major}.{minor} · {usable}",
+                gpu.name
+            )
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The gradient of one update: a sum over batches, its norm, and where it is not finite.
 
-use candle_core::{DType, Tensor, Var, backprop::GradStore};
-use kernels::{Real, slices, storage};
+use candle_core::{Tensor, Var, backprop::GradStore};
+use kernels::{Real, gpu, slices, storage};
 use rayon::prelude::*;
 
 use crate::{Error, Result};
@@ -67,7 +67,7 @@ impl Gradients {
     /// If the gradients are of another type than `T`.
     pub fn norm<T: Real>(&self) -> Result<f64> {
         if self.sums.iter().any(|sum| !sum.device().is_cpu()) {
-            return self.plain_norm();
+            return Ok(gpu::gradient_norm(&self.sums)? / self.tokens as f64);
         }
         let mut squares = 0.0;
         for sum in &self.sums {
@@ -80,15 +80,6 @@ impl Gradients {
             squares += partial.iter().sum::<f64>();
         }
         Ok(squares.sqrt() / self.tokens as f64)
-    }
-
-    /// What [`norm`](Self::norm) is, in ordinary tensor operations on any device. One number is
-    /// fetched from there.
-    fn plain_norm(&self) -> Result<f64> {
-        let squares = self.sums.iter().map(|sum| sum.sqr()?.sum_all()?.to_dtype(DType::F64));
-        let squares = squares.collect::<candle_core::Result<Vec<_>>>()?;
-        let all = Tensor::stack(&squares, 0)?.sum_all()?.to_scalar::<f64>()?;
-        Ok(all.sqrt() / self.tokens as f64)
     }
 
     /// Numbers in the parameters.
@@ -130,8 +121,8 @@ mod tests {
         }
         // (3, 3, 6) / 10 has the norm √54 / 10.
         assert_eq!(gradients.tokens(), 10);
-        let norms = [gradients.norm::<f32>().unwrap(), gradients.plain_norm().unwrap()];
-        assert!(norms.iter().all(|norm| (norm - 54f64.sqrt() / 10.0).abs() < 1e-7), "{norms:?}");
+        let norm = gradients.norm::<f32>().unwrap();
+        assert!((norm - 54f64.sqrt() / 10.0).abs() < 1e-7, "{norm}");
         gradients.clear();
         assert_eq!((gradients.tokens(), gradients.sums().len()), (0, 0));
     }

@@ -42,6 +42,6 @@ pub use error::{Error, Result};
 pub use event::Event;
 pub use gradients::{Gradients, clip_factor};
 pub use guard::Divergence;
-pub use optimizer::Optimizer;
+pub use optimizer::{Optimizer, Way};
 pub use prepare::prepare;
 pub use run::{Job, Observer, Start, Summary, train};

@@ -6,8 +6,8 @@
 //!   velocity, so that a schedule acts at once.
 //!
 //! On the CPU a parameter is read and written once per update: clipping, running means, bias
-//! correction, weight decay and the step itself are one loop over slices. On other devices the same
-//! is done in ordinary tensor operations (`tensors`), which are its definition.
+//! correction, weight decay and the step itself are one loop over slices; on a GPU Adam is one kernel.
+//! The definition of both is the same in ordinary tensor operations (`tensors`).
 
 mod rules;
 mod saved;
@@ -16,7 +16,7 @@ mod tensors;
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, Var, bail};
-use kernels::{Real, storage};
+use kernels::{Real, gpu::adam, storage};
 use rayon::prelude::*;
 
 use self::rules::Step;
@@ -30,6 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Optimizer<T: Real = f32> {
     config: OptimizerConfig,
+    way: Way,
     steps: u64,
     slots: Vec<Slot<T>>,
 }
@@ -42,6 +43,17 @@ struct Slot<T> {
     means: Means<T>,
     /// Whether weight decay applies: to matrices, not to biases and norms, which are vectors.
     decays: bool,
+}
+
+/// How updates are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// In loops over slices, on the CPU.
+    Slices,
+    /// By definition: in ordinary tensor operations, on any device.
+    Plain,
+    /// Adam in a kernel of a GPU, or of its emulation; other rules by definition.
+    Gpu,
 }
 
 /// Adam's `m`, or the velocity; and Adam's `v`. Empty where the rule needs none.
@@ -101,28 +113,21 @@ impl<T: Real> Means<T> {
 }
 
 impl<T: Real> Optimizer<T> {
-    /// A fresh optimizer for these parameters, which it updates in place.
+    /// A fresh optimizer for these parameters, which it updates in place, the fastest way that their
+    /// device knows.
     ///
     /// # Errors
     /// [`Error::OtherNumbers`] if a parameter is not of type `T`.
     pub fn new(config: &OptimizerConfig, parameters: &[(String, Var)]) -> Result<Self> {
-        Self::with(config, parameters, |var| var.device().is_cpu())
+        let cpu = parameters.iter().all(|(_, var)| var.device().is_cpu());
+        Self::by(if cpu { Way::Slices } else { Way::Gpu }, config, parameters)
     }
 
-    /// The same in ordinary tensor operations, on any device: what [`new`](Self::new) does by
-    /// definition.
+    /// The same, one way.
     ///
     /// # Errors
     /// As there.
-    pub fn plain(config: &OptimizerConfig, parameters: &[(String, Var)]) -> Result<Self> {
-        Self::with(config, parameters, |_| false)
-    }
-
-    fn with(
-        config: &OptimizerConfig,
-        parameters: &[(String, Var)],
-        slices: impl Fn(&Var) -> bool,
-    ) -> Result<Self> {
+    pub fn by(way: Way, config: &OptimizerConfig, parameters: &[(String, Var)]) -> Result<Self> {
         let wanted = match config {
             OptimizerConfig::Adam(_) | OptimizerConfig::AdamW(_) => [true, true],
             OptimizerConfig::Sgd(sgd) => [sgd.momentum.get() > 0.0, false],
@@ -133,11 +138,11 @@ impl<T: Real> Optimizer<T> {
             if found != expected {
                 return Err(Error::OtherNumbers { name: name.clone(), found, expected });
             }
-            let means = Means::new(var, wanted, slices(var))?;
+            let means = Means::new(var, wanted, way == Way::Slices)?;
             let decays = var.rank() >= 2;
             slots.push(Slot { name: name.clone(), var: var.clone(), means, decays });
         }
-        Ok(Self { config: config.clone(), steps: 0, slots })
+        Ok(Self { config: config.clone(), way, steps: 0, slots })
     }
 
     /// Updates made so far.
@@ -164,7 +169,7 @@ impl<T: Real> Optimizer<T> {
         }
         self.slots.par_iter_mut().zip(sums).try_for_each(|(slot, grad)| {
             let rule = if slot.decays { &decaying } else { &plain };
-            slot.apply(rule, grad)
+            slot.apply(self.way, rule, grad)
         })?;
         Ok(())
     }
@@ -196,9 +201,14 @@ impl<T: Real> Optimizer<T> {
 }
 
 impl<T: Real> Slot<T> {
-    fn apply(&mut self, rule: &Step<T>, grad: &Tensor) -> candle_core::Result<()> {
+    fn apply(&mut self, way: Way, rule: &Step<T>, grad: &Tensor) -> candle_core::Result<()> {
         match &mut self.means {
-            Means::Tensors(means) => tensors::apply(rule, &self.var, means, grad),
+            Means::Tensors(means) => match (way, rule, &means) {
+                (Way::Gpu, Step::Adam(by), [Some(mean), Some(square)]) => {
+                    adam::step(&by.into(), &self.var, mean, square, grad)
+                }
+                _ => tensors::apply(rule, &self.var, means, grad),
+            },
             Means::Slices([first, second]) => storage::with_slice::<T, _>(grad, |grad| {
                 let means = RefCell::new((&mut first[..], &mut second[..]));
                 self.var.inplace_op1(&Update { rule, grad, means })

@@ -110,6 +110,8 @@ struct Run<'a> {
     before: f64,
     /// Updates of the current epoch.
     updates_per_epoch: u64,
+    /// In how many parts batches are computed, for want of memory.
+    parts: usize,
     /// The update after which a checkpoint was last written.
     saved: u64,
     /// Held while the run is open, so that no other process works on it.
@@ -154,9 +156,19 @@ impl Run<'_> {
         let progress = Progress { step, epoch, plateau: &self.state.plateau };
         let lr = self.training().schedule.rate(self.training().lr.get(), progress);
         let (data, special) = (&self.data, self.learner.model.special());
-        let batches = group.iter().map(|numbers| data.batch(numbers, special));
-        let update = self.learner.update(self.job.experiment, step, lr, batches)?;
+        let batch = |numbers: &[u32]| data.batch(numbers, special);
+        let update = self.learner.update(self.job.experiment, step, lr, group, batch)?;
         self.state.step = step;
+        if update.parts > self.parts {
+            self.parts = update.parts;
+            let warning = format!(
+                "the GPU has not enough memory for a batch: from update {step} on each is computed in \
+                 {} parts and their gradients are added, which takes longer and changes no more than \
+                 the dropout",
+                update.parts
+            );
+            self.emit(Event::Warning(warning))?;
+        }
 
         let guarded = self.state.guard.batch(update.nats);
         let guarded = guarded.and_then(|()| self.state.guard.gradient(update.norm));

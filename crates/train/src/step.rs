@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::{Device, Var};
-use kernels::{Mode, Purpose, Random};
+use kernels::{Mode, Purpose, Random, gpu};
 use model::{Batch, Model, Objective};
 
 use crate::{
@@ -20,6 +20,10 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 /// The file with the weights that are trained, where those of the model are their average.
 const WEIGHTS: &str = "training.safetensors";
 
+/// What the parts of a batch are apart in the numbers that dropout follows from. More batches are in
+/// no training.
+const PART: u64 = 1 << 40;
+
 /// A model that learns.
 #[derive(Debug)]
 pub(crate) struct Learner {
@@ -28,6 +32,8 @@ pub(crate) struct Learner {
     /// The average of its weights, if that is what shall be used.
     pub(crate) ema: Option<Ema>,
     gradients: Gradients,
+    /// In how many parts the memory at hand makes it compute a batch.
+    parts: usize,
 }
 
 /// What an update saw.
@@ -43,6 +49,16 @@ pub(crate) struct Update {
     pub(crate) linked: usize,
     /// Norm of the mean gradient before clipping. If it is not finite, nothing was changed.
     pub(crate) norm: f64,
+    /// In how many parts each batch was computed, for want of memory.
+    pub(crate) parts: usize,
+}
+
+/// What the batches of an update sum up to, besides their gradients.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    nats: f64,
+    alignment_nats: f64,
+    linked: usize,
 }
 
 impl Learner {
@@ -56,7 +72,7 @@ impl Learner {
             .collect();
         let optimizer = Optimizer::new(&experiment.training.optimizer, &parameters)?;
         let model = model.in_precision(experiment.training.precision);
-        Ok(Self { model, optimizer, ema, gradients: Gradients::new(parameters) })
+        Ok(Self { model, optimizer, ema, gradients: Gradients::new(parameters), parts: 1 })
     }
 
     /// A learner before its first update, on a model that `new` makes.
@@ -125,32 +141,27 @@ impl Learner {
         self.gradients.n_numbers()
     }
 
-    /// Makes update number `step`, counted from 1, with the mean gradient over `batches`.
+    /// Makes update number `step`, counted from 1, with the mean gradient over the batches of a
+    /// group, each given by the numbers of its pairs.
     ///
-    /// Dropout follows from the seed, the step and the place of a batch among `batches`.
+    /// Dropout follows from the seed, the step and the place of a batch in the group. If a GPU has not
+    /// enough memory, batches are computed in twice as many parts, from then on.
     pub(crate) fn update(
         &mut self,
         experiment: &Experiment,
         step: u64,
         lr: f64,
-        batches: impl IntoIterator<Item = Result<Batch>>,
+        group: &[Vec<u32>],
+        batch: impl Fn(&[u32]) -> Result<Batch>,
     ) -> Result<Update> {
         let training = &experiment.training;
-        let first = (step - 1) * training.accumulate.get() as u64;
-        let (smoothing, r_drop) = (training.label_smoothing.get(), training.r_drop.get());
-        let guided = training.guided.as_ref().map(|guided| guided.objective());
-        let objective = Objective { smoothing, r_drop, guided };
-        self.gradients.clear();
-        let (mut nats, mut alignment_nats, mut linked) = (0.0, 0.0, 0);
-        for (batch, number) in batches.into_iter().zip(first..) {
-            let batch = batch?;
-            let mode = Mode::Train(Random::new(experiment.seed, Purpose::Dropout, number));
-            let loss = self.model.loss(&batch, &objective, &mode)?;
-            nats += loss.nats;
-            alignment_nats += loss.alignment_nats;
-            linked += loss.linked;
-            self.gradients.add(loss.objective.backward()?, loss.tokens)?;
-        }
+        let largest = group.iter().map(Vec::len).max().unwrap_or(0);
+        let Sums { nats, alignment_nats, linked } = loop {
+            match self.sum(experiment, step, group, &batch) {
+                Err(error) if gpu::out_of_memory(&error) && self.parts < largest => self.parts *= 2,
+                sums => break sums?,
+            }
+        };
         let norm = self.gradients.norm::<f32>()?;
         if norm.is_finite() {
             let factor = clip_factor(norm, training.clip_norm.get());
@@ -159,7 +170,37 @@ impl Learner {
         if let Some(ema) = &self.ema {
             ema.update(&self.model, step)?;
         }
-        Ok(Update { nats, tokens: self.gradients.tokens(), alignment_nats, linked, norm })
+        let (tokens, parts) = (self.gradients.tokens(), self.parts);
+        Ok(Update { nats, tokens, alignment_nats, linked, norm, parts })
+    }
+
+    /// Sums the gradients of a group of batches.
+    fn sum(
+        &mut self,
+        experiment: &Experiment,
+        step: u64,
+        group: &[Vec<u32>],
+        batch: impl Fn(&[u32]) -> Result<Batch>,
+    ) -> Result<Sums> {
+        let training = &experiment.training;
+        let first = (step - 1) * training.accumulate.get() as u64;
+        let (smoothing, r_drop) = (training.label_smoothing.get(), training.r_drop.get());
+        let guided = training.guided.as_ref().map(|guided| guided.objective());
+        let objective = Objective { smoothing, r_drop, guided };
+        self.gradients.clear();
+        let mut sums = Sums::default();
+        for (numbers, idx) in group.iter().zip(first..) {
+            let parts = numbers.chunks(numbers.len().div_ceil(self.parts).max(1));
+            for (numbers, part) in parts.zip(0u64..) {
+                let random = Random::new(experiment.seed, Purpose::Dropout, idx + part * PART);
+                let loss = self.model.loss(&batch(numbers)?, &objective, &Mode::Train(random))?;
+                sums.nats += loss.nats;
+                sums.alignment_nats += loss.alignment_nats;
+                sums.linked += loss.linked;
+                self.gradients.add(loss.objective.backward()?, loss.tokens)?;
+            }
+        }
+        Ok(sums)
     }
 }
 
@@ -169,14 +210,30 @@ mod tests {
 
     use super::*;
 
-    /// A sentence pair as ids.
-    type Pair<'a> = (&'a [u32], &'a [u32]);
+    const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
+    const PAIRS: [(&[u32], &[u32]); 5] = [
+        (&[4, 5, 6], &[7, 8]),
+        (&[9], &[10, 11, 12, 13]),
+        (&[14, 15], &[16]),
+        (&[5, 5, 5, 5], &[17, 18]),
+        (&[16, 4], &[4, 5, 6, 7, 8, 9]),
+    ];
+    /// The numbers of all pairs.
+    const ALL: [u32; 5] = [0, 1, 2, 3, 4];
+
+    fn batch(numbers: &[u32]) -> Result<Batch> {
+        let pairs: Vec<_> = numbers.iter().map(|&number| PAIRS[number as usize]).collect();
+        Ok(Batch::new(&pairs, SPECIAL)?)
+    }
+
+    fn group(batches: &[&[u32]]) -> Vec<Vec<u32>> {
+        batches.iter().map(|batch| batch.to_vec()).collect()
+    }
 
     /// A learner of a small model, by plain descent and without dropout.
     fn learner(experiment: &Experiment) -> Learner {
         let vocabs = Vocabs { src: 17, tgt: 19, ..Vocabs::default() };
-        let special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
-        let new = || Model::new(&experiment.model, vocabs.clone(), special, 5, &Device::Cpu);
+        let new = || Model::new(&experiment.model, vocabs.clone(), SPECIAL, 5, &Device::Cpu);
         Learner::begin(experiment, new).unwrap()
     }
 
@@ -197,28 +254,19 @@ mod tests {
     /// Batches of unequal size weigh by their tokens, as they would in one batch.
     #[test]
     fn an_update_from_several_batches_is_that_of_all_their_pairs_in_one() {
-        let pairs: [Pair<'_>; 5] = [
-            (&[4, 5, 6], &[7, 8]),
-            (&[9], &[10, 11, 12, 13]),
-            (&[14, 15], &[16]),
-            (&[5, 5, 5, 5], &[17, 18]),
-            (&[16, 4], &[4, 5, 6, 7, 8, 9]),
-        ];
         let experiment = experiment();
-        let update = |batches: &[Vec<Pair<'_>>]| {
+        let update = |batches: &[&[u32]]| {
             let mut learner = learner(&experiment);
             let before = values(&learner);
-            let special = learner.model.special();
-            let batches = batches.iter().map(|pairs| Ok(Batch::new(pairs, special)?));
-            let update = learner.update(&experiment, 1, 0.5, batches).unwrap();
+            let update = learner.update(&experiment, 1, 0.5, &group(batches), batch).unwrap();
             let moved: Vec<f32> =
                 values(&learner).iter().zip(&before).map(|(now, before)| now - before).collect();
             (update, moved)
         };
-        let (one, expected) = update(&[pairs.to_vec()]);
+        let (one, expected) = update(&[&ALL]);
         assert!(one.norm > 0.01, "clipping takes part");
-        for cut in 1..pairs.len() {
-            let (several, moved) = update(&[pairs[..cut].to_vec(), pairs[cut..].to_vec()]);
+        for cut in 1..ALL.len() {
+            let (several, moved) = update(&[&ALL[..cut], &ALL[cut..]]);
             assert_eq!(several.tokens, one.tokens);
             assert!((several.nats / one.nats - 1.0).abs() < 1e-6);
             assert!((several.norm / one.norm - 1.0).abs() < 1e-5);
@@ -226,5 +274,35 @@ mod tests {
             let far = moved.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 1e-6);
             assert!(!far, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn without_memory_for_a_batch_its_parts_are_added() {
+        let experiment = experiment();
+        let mut whole = learner(&experiment);
+        let expected = whole.update(&experiment, 1, 0.5, &group(&[&ALL]), batch).unwrap();
+        assert_eq!(expected.parts, 1);
+        // Memory for two pairs: five are computed in four parts, of two, two and one.
+        let scarce = |most: usize| {
+            move |numbers: &[u32]| match numbers.len() {
+                n if n <= most => batch(numbers),
+                _ => Err(candle_core::Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY)").into()),
+            }
+        };
+        let mut parted = learner(&experiment);
+        let update = parted.update(&experiment, 1, 0.5, &group(&[&ALL]), scarce(2)).unwrap();
+        assert_eq!((update.parts, update.tokens), (4, expected.tokens));
+        assert!((update.norm / expected.norm - 1.0).abs() < 1e-5);
+        for (a, b) in values(&parted).iter().zip(values(&whole)) {
+            assert!((a - b).abs() < 1e-6);
+        }
+        // The next update knows.
+        let again = parted.update(&experiment, 2, 0.5, &group(&[&ALL]), scarce(2)).unwrap();
+        assert_eq!(again.parts, 4);
+        // A pair for which there is none is an error, and so is any other error.
+        let mut none = learner(&experiment);
+        assert!(none.update(&experiment, 1, 0.5, &group(&[&ALL]), scarce(0)).is_err());
+        let other = |_: &[u32]| Err(candle_core::Error::msg("lost").into());
+        assert!(learner(&experiment).update(&experiment, 1, 0.5, &group(&[&ALL]), other).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, Var, safetensors};
 use kernels::gradient::distance;
 use train::{
-    Gradients, Optimizer,
+    Gradients, Optimizer, Way,
     config::{AdamWConfig, NonNegative, OptimizerConfig},
 };
 
@@ -248,7 +248,6 @@ fn the_state_of_another_model_or_rule_is_refused() -> Result<(), Anything> {
     Ok(())
 }
 
-/// On devices other than the CPU the rules are tensor operations, which are their definition.
 #[test]
 fn loops_over_slices_do_what_tensor_operations_do() -> Result<(), Anything> {
     let folder = tempfile::tempdir()?;
@@ -265,7 +264,7 @@ fn loops_over_slices_do_what_tensor_operations_do() -> Result<(), Anything> {
         };
         let (ours, plain) = (parameters()?, parameters()?);
         let mut fused = Optimizer::<f64>::new(&config(rule), &ours)?;
-        let mut tensors = Optimizer::<f64>::plain(&config(rule), &plain)?;
+        let mut tensors = Optimizer::<f64>::by(Way::Plain, &config(rule), &plain)?;
         for step in 1..=4 {
             let grads = [wave(7, step as f64)?, wave((3, 5), -step as f64)?];
             fused.step(&gradients(&ours, &grads, 3)?, 0.1, 0.5)?;
@@ -280,6 +279,36 @@ fn loops_over_slices_do_what_tensor_operations_do() -> Result<(), Anything> {
         for ((name, ours), (_, plain)) in ours.iter().zip(&plain) {
             let far = distance(ours, plain)?;
             assert!(far < 1e-14, "{rule}: {name} differs by {far}"); // sums of a few terms
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gpu_does_what_tensor_operations_do() -> Result<(), Anything> {
+    if !emulator::install() {
+        return Ok(());
+    }
+    for rule in ["{ adam = { weight_decay = 0.1 } }", "{ adamw = { weight_decay = 0.1 } }"] {
+        let parameters = || -> Result<Vec<(String, Var)>, Anything> {
+            let single = |x: Tensor| Var::from_tensor(&x.to_dtype(DType::F32)?);
+            let (bias, matrix) = (single(wave(7, 1.0)?)?, single(wave((30, 50), 0.0)?)?);
+            Ok(vec![("bias".into(), bias), ("matrix".into(), matrix)])
+        };
+        let (ours, plain) = (parameters()?, parameters()?);
+        let mut kernel = Optimizer::<f32>::by(Way::Gpu, &config(rule), &ours)?;
+        let mut tensors = Optimizer::<f32>::by(Way::Plain, &config(rule), &plain)?;
+        for step in 1..=4 {
+            let grads = [wave(7, step as f64)?, wave((30, 50), -step as f64)?];
+            let grads = grads.map(|grad| grad.to_dtype(DType::F32).unwrap());
+            kernel.step(&gradients(&ours, &grads, 3)?, 0.1, 0.5)?;
+            tensors.step(&gradients(&plain, &grads, 3)?, 0.1, 0.5)?;
+        }
+        for ((name, ours), (_, plain)) in ours.iter().zip(&plain) {
+            // Steps of 0.1 in numbers of about 1, with 24 bits.
+            let far = distance(ours, plain)?;
+            assert!(far > 0.0 || name == "bias", "not the same computation twice");
+            assert!(far < 1e-5, "{rule}: {name} differs by {far}");
         }
     }
     Ok(())

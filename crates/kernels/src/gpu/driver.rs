@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use candle_core::cuda::CudaStorageSlice as Slice;
-use candle_core::cuda::cudarc::driver::sys::CUfunction_attribute;
-use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result};
+use candle_core::cuda::cudarc::driver::sys::{self, CUfunction_attribute};
+use candle_core::cuda::cudarc::driver::{
+    CudaContext, CudaFunction, DevicePtr, DriverError, result,
+};
 use candle_core::cuda::cudarc::nvrtc::Ptx;
-use candle_core::{CudaDevice, CudaStorage, DType, Error, Result, bail};
+use candle_core::{CudaDevice, CudaStorage, DType, Device, Error, Result, bail};
 
+use super::device::{Description, Found};
 use super::launch::HostLaunch;
 
 /// All kernels for the GPUs that `build.rs` names, and as PTX for later ones.
@@ -109,4 +112,46 @@ fn module(device: &CudaDevice) -> Result<Module> {
     })?;
     modules.insert(key, module.clone());
     Ok(module)
+}
+
+/// What the driver knows of GPUs.
+pub(super) fn find() -> Found {
+    let count = result::init().and_then(|()| result::device::get_count());
+    let found = match count {
+        Ok(0) => return Found::None("the driver finds no GPU".into()),
+        Err(error) => return Found::None(error.to_string()),
+        Ok(count) => count,
+    };
+    let describe = |ordinal: usize| {
+        let context = CudaContext::new(ordinal)?;
+        let (free, total) = context.mem_get_info()?;
+        let (major, minor) = context.compute_capability()?;
+        let capability = [major, minor].map(|n| u32::try_from(n).unwrap_or(0));
+        Ok(Description { name: context.name()?, memory: [total as u64, free as u64], capability })
+    };
+    let describe = |ordinal| describe(ordinal).map_err(|error: DriverError| error.to_string());
+    Found::Some((0..count.max(0) as usize).map(describe).collect())
+}
+
+/// Makes a device fit for training: see [`open`](super::open).
+pub(super) fn prepare(device: &Device) -> Result<()> {
+    let Device::Cuda(device) = device else { return Ok(()) };
+    let context = device.cuda_stream().context().clone();
+    // SAFETY: all memory of this device is used in its one stream, in order, so that no use on
+    // another stream has to be waited for.
+    unsafe { device.disable_event_tracking() };
+    // Without this the driver gives freed memory back to the system whenever it is waited for.
+    context.bind_to_thread().map_err(Error::wrap)?;
+    let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    let mut all = u64::MAX;
+    // SAFETY: the pool is that of a device which exists, and the attribute is 64 bits wide.
+    unsafe {
+        let mut pool = std::ptr::null_mut();
+        sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device())
+            .result()
+            .map_err(Error::wrap)?;
+        sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut all).cast())
+            .result()
+            .map_err(Error::wrap)
+    }
 }

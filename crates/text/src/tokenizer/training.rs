@@ -47,7 +47,7 @@ const MIN_FREQUENCY: u64 = 2;
 const LONGEST_PIECE: usize = 256;
 
 /// Different pieces that are counted. When there are more, the rarest so far are forgotten.
-const MOST_COUNTED: usize = 1 << 21;
+const MOST_COUNTED: usize = 1 << 20;
 
 /// Different pieces that a vocabulary is learned from: the most frequent ones. A trainer takes
 /// almost a kilobyte for each, and rarer ones change no vocabulary of a usual size.

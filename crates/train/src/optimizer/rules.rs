@@ -29,6 +29,22 @@ pub(super) struct Adam<T> {
     pub(super) rate: T,
 }
 
+impl<T: Real> From<&Adam<T>> for kernels::gpu::adam::Step {
+    fn from(by: &Adam<T>) -> Self {
+        let single = |number: T| number.to_f64() as f32;
+        Self {
+            scale: single(by.scale),
+            pull: single(by.pull),
+            keep: single(by.keep),
+            rate: single(by.rate),
+            eps: single(by.eps),
+            correction: single(by.square_correction),
+            mean: by.mean.map(single),
+            square: by.square.map(single),
+        }
+    }
+}
+
 impl<T: Real> Adam<T> {
     /// The numbers of update `t`, counted from 1, without weight decay.
     pub(super) fn new(betas: [f64; 2], eps: f64, lr: f64, t: u64) -> Self {

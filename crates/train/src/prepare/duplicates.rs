@@ -54,7 +54,10 @@ pub(super) fn find(
             let keys = stage.keys(idx)?;
             let mut seen = HashSet::with_capacity(keys.len());
             let again = keys.into_iter().filter(|(key, _)| !seen.insert(*key));
-            Ok(again.map(|(_, pair)| pair).collect())
+            let mut again: Vec<u64> = again.map(|(_, pair)| pair).collect();
+            // The vector may still be as large as that of all keys, in whose place it was made.
+            again.shrink_to_fit();
+            Ok(again)
         });
         for pair in found.collect::<Result<Vec<_>>>()?.into_iter().flatten() {
             dropped.duplicates[(pair / 64) as usize] |= 1 << (pair % 64);

@@ -104,6 +104,7 @@ impl<'a> Run<'a> {
             begun: Instant::now(),
             before,
             updates_per_epoch: 0,
+            parts: 1,
             saved,
             _lock: lock,
         };

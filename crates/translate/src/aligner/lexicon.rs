@@ -90,6 +90,11 @@ impl Lexicon {
         Ok(lexicon)
     }
 
+    /// Gives back the memory that only training needs.
+    pub(super) fn settle(&mut self) {
+        (self.cells, self.counts) = (Vec::new(), Vec::new());
+    }
+
     /// The entries of all cells, chunk by chunk, if there is room for them.
     fn all_cells(&self, bitext: &Bitext) -> Vec<Vec<u32>> {
         let cells = (0..bitext.len()).map(|idx| cells_of(bitext.pair(idx)));

@@ -123,8 +123,10 @@ impl PairScorer {
     pub fn learn(sample: &Sample) -> Result<Self> {
         let half = |half| -> Result<Half> {
             let pairs = sample.half(half).map(|(_, [src, tgt])| (src, tgt));
-            let aligner = Aligner::train(pairs.collect(), &Config::default(), |_| ())?;
-            Ok(Half { model: aligner.model, vocab: aligner.bitext })
+            let Aligner { mut model, bitext: vocab, .. } =
+                Aligner::train(pairs.collect(), &Config::default(), |_| ())?;
+            model.lexicon.settle();
+            Ok(Half { model, vocab })
         };
         Ok(Self { halves: [half(0)?, half(1)?] })
     }
