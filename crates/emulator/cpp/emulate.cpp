@@ -59,6 +59,7 @@ struct Thread {
     jmp_buf inside;
     State state;
     Dim place;
+    char* stack;
     bool begun;
 };
 
@@ -92,9 +93,10 @@ __attribute__((noinline)) void resume(uint32_t t) {
     if (thread.begun) _longjmp(thread.inside, 1);
     thread.begun = true;
     threadIdx = thread.place;
+    if (!thread.stack) thread.stack = (char*)malloc(STACK);
     static ucontext_t context;
     getcontext(&context);
-    context.uc_stack.ss_sp = malloc(STACK);
+    context.uc_stack.ss_sp = thread.stack;
     context.uc_stack.ss_size = STACK;
     context.uc_link = nullptr;
     makecontext(&context, run_thread, 0);
@@ -137,7 +139,11 @@ bool run_block(uint32_t order) {
         for (uint32_t first = 0; first < n_threads; first += LANES)
             moved += release(first, min(first + LANES, n_threads), AT_WARP);
         moved += release(0, n_threads, AT_BLOCK);
-        if (moved == 0) return false;
+        if (moved == 0) {
+            // They stand in the middle of the kernel and must begin anew.
+            for (uint32_t t = 0; t < n_threads; t++) threads[t].begun = false;
+            return false;
+        }
     }
 }
 
@@ -164,6 +170,31 @@ template <class T> static T __shfl_sync(unsigned, T value, int lane) {
 #define DYNAMIC_SHARED(name) float* name = dynamic_shared
 
 #include "kernels.cu"
+
+// Kernels with mistakes, by which the emulation itself is tested.
+extern "C" __global__ void without_a_barrier(float* out) {
+    __shared__ float numbers[64];
+    numbers[threadIdx.x] = (float)threadIdx.x;
+    out[threadIdx.x] = numbers[(threadIdx.x + 1) % 64];
+}
+extern "C" __global__ void with_a_barrier(float* out) {
+    __shared__ float numbers[64];
+    numbers[threadIdx.x] = (float)threadIdx.x;
+    __syncthreads();
+    out[threadIdx.x] = numbers[(threadIdx.x + 1) % 64];
+}
+extern "C" __global__ void at_two_barriers(float* out) {
+    if (threadIdx.x % 2 == 0) {
+        __syncthreads();
+        out[threadIdx.x] = 0.0f;
+    } else {
+        out[threadIdx.x] = __shfl_xor_sync(ALL_LANES, 1.0f, 1);
+    }
+}
+extern "C" __global__ void reads_what_nobody_wrote(float* out) {
+    DYNAMIC_SHARED(shared);
+    out[threadIdx.x] = shared[threadIdx.x];
+}
 
 // Calls a kernel with its parameters where `cuLaunchKernel` would read them.
 template <class... P, size_t... I>

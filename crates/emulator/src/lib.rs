@@ -11,6 +11,9 @@ use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
 #[cfg(emulated)]
 use std::sync::Mutex;
+use std::sync::OnceLock;
+
+use candle_core::Device;
 
 #[cfg(emulated)]
 use kernels::gpu::{Host, HostLaunch};
@@ -27,9 +30,8 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Lets kernels on tensors of the CPU run here from now on. False, with a line on standard error,
-/// if the kernels could not be compiled for lack of a C++ compiler.
-pub fn install() -> bool {
+/// Lets kernels on tensors of the CPU run here from now on.
+fn install() -> bool {
     #[cfg(emulated)]
     {
         kernels::gpu::install_host(&Emulator);
@@ -40,6 +42,19 @@ pub fn install() -> bool {
         eprintln!("SKIPPED: no C++ compiler was found to compile CUDA kernels for the host");
         false
     }
+}
+
+/// Where tests of kernels run: on GPU number 0, in a build with the feature `cuda` on a machine that has
+/// one, or else here. None, with a line on standard error, if the kernels could not be compiled.
+pub fn device() -> Option<Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    let find = || match kernels::gpu::find() {
+        kernels::gpu::Found::Some(gpus) if gpus.first().is_some_and(Result::is_ok) => {
+            Some(kernels::gpu::open(0).expect("a GPU that answers"))
+        }
+        _ => install().then_some(Device::Cpu),
+    };
+    DEVICE.get_or_init(find).clone()
 }
 
 /// Orders in which the threads of a block may run: forward, backward, and in steps.
@@ -89,5 +104,55 @@ impl Host for Emulator {
             2 => Err(format!("{}: a block of {:?} threads", launch.kernel, launch.block)),
             _ => Err(format!("{}: threads wait for others that never come", launch.kernel)),
         }
+    }
+}
+
+#[cfg(all(test, emulated))]
+mod tests {
+    use super::*;
+
+    /// What a kernel of 64 threads writes, in one order.
+    fn written(kernel: &str, order: u32) -> Result<Vec<f32>, String> {
+        let mut out = vec![-1f32; 64];
+        let mut address = out.as_mut_ptr();
+        let params = [(&raw mut address).cast()];
+        let launch = HostLaunch {
+            kernel,
+            grid: [1; 3],
+            block: [64, 1, 1],
+            shared_bytes: 256,
+            params: &params,
+        };
+        in_order(order, || Emulator.run(&launch))?;
+        Ok(out)
+    }
+
+    #[test]
+    fn a_missing_barrier_shows_in_another_order() {
+        let of = |kernel| ORDERS.map(|order| written(kernel, order).unwrap());
+        let expected: Vec<f32> = (0..64u8).map(|i| f32::from((i + 1) % 64)).collect();
+        assert_eq!(of("with_a_barrier"), [(); 3].map(|()| expected.clone()));
+        assert!(of("without_a_barrier").iter().any(|found| *found != expected));
+    }
+
+    #[test]
+    fn threads_that_wait_for_ever_are_an_error() {
+        for order in ORDERS {
+            let message = written("at_two_barriers", order).unwrap_err();
+            assert!(message.contains("at_two_barriers: threads wait"), "{message}");
+            // And the next kernel runs as if nothing had happened.
+            assert_eq!(written("with_a_barrier", order).unwrap()[63], 0.0);
+        }
+    }
+
+    #[test]
+    fn memory_that_nobody_wrote_is_no_number() {
+        let found = written("reads_what_nobody_wrote", 0).unwrap();
+        assert!(found.iter().all(|number| number.is_nan()));
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_there_is_named() {
+        assert_eq!(written("nothing", 0).unwrap_err(), "no kernel nothing");
     }
 }

@@ -1,5 +1,5 @@
-//! The kernels of GPUs against the plain definitions, forward and backward, run on the host: in
-//! every order of threads the same bits.
+//! The kernels of GPUs against the plain definitions, forward and backward: on a GPU if there is one,
+//! or else on the host, where they give the same bits in every order of threads.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use kernels::activation::{self, Activation};
@@ -33,6 +33,7 @@ fn passes(
     let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let out = f(&tensors)?;
     let upstream = wave(out.shape(), 0.3)?.to_dtype(rounded)?.to_dtype(out.dtype())?;
+    let upstream = upstream.to_device(out.device())?;
     let grads = (&out * upstream)?.to_dtype(DType::F64)?.sum_all()?.backward()?;
     let grads = tensors.iter().map(|x| grads.get(x).cloned().expect("a gradient"));
     Ok((out.detach(), grads.collect()))
@@ -46,17 +47,16 @@ fn compare(
     kernel: impl Fn(&[Tensor]) -> Result<Tensor>,
     plain: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     let dtype = inputs[0].dtype();
+    let there = inputs.iter().map(|x| x.to_device(&device)).collect::<Result<Vec<_>>>()?;
     let bits = |(out, grads): &(Tensor, Vec<Tensor>)| -> Result<Vec<Vec<f32>>> {
         let all = grads.iter().chain([out]);
         all.map(|t| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()).collect()
     };
-    let found = emulator::in_order(0, || passes(inputs, dtype, &kernel))?;
+    let found = emulator::in_order(0, || passes(&there, dtype, &kernel))?;
     for order in emulator::ORDERS {
-        let again = emulator::in_order(order, || passes(inputs, dtype, &kernel))?;
+        let again = emulator::in_order(order, || passes(&there, dtype, &kernel))?;
         assert_eq!(bits(&found)?, bits(&again)?, "threads in order {order}");
     }
     let wide = inputs.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
@@ -66,7 +66,7 @@ fn compare(
         // Of a number: 2⁻⁸ of itself where something is rounded to bf16 on the way, a few times.
         let precision = if dtype == DType::BF16 { 0.016 } else { 1e-5 };
         let size = expected.abs()?.max_all()?.to_scalar::<f64>()?.max(1.0);
-        let error = distance(found, expected)? / size;
+        let error = distance(&found.to_device(&Device::Cpu)?, expected)? / size;
         assert!(error < precision, "{i} of output and gradients: {error}");
     }
     Ok(())
@@ -161,6 +161,7 @@ fn activations() -> Result<()> {
 
 #[test]
 fn words_with_positions() -> Result<()> {
+    let Some(device) = emulator::device() else { return Ok(()) };
     let (mask, word_mask) = (mask(0.2), Mask::new(Random::new(1, Purpose::Dropout, 1), 0.3));
     // One word more often than a segment has rows, one that never comes.
     let ids: Vec<u32> = (0..90).map(|i| if i % 2 == 0 { 4 } else { i % 4 }).collect();
@@ -171,8 +172,8 @@ fn words_with_positions() -> Result<()> {
         let tables = [of((6, dim), 0.1, DType::F32)?, of((9, dim), 0.5, DType::F32)?];
         let inputs = [tables[0].to_dtype(DType::F32)?, tables[1].clone()];
         let embedding = Embedding {
-            words: Occurrences::new(&ids, &Device::Cpu)?,
-            places: Some(Occurrences::new(&places, &Device::Cpu)?),
+            words: Occurrences::new(&ids, &device)?,
+            places: Some(Occurrences::new(&places, &device)?),
             learned: true,
             scale: 1.5,
             word_mask: Some(word_mask),
@@ -187,8 +188,10 @@ fn words_with_positions() -> Result<()> {
         };
         if dtype == DType::F32 {
             compare(&inputs, |x| gpu::embed(embedding.clone(), &x[0], Some(&x[1])), plain)?;
-        } else if emulator::install() {
-            let rows = gpu::embed(embedding, &inputs[0], Some(&inputs[1]))?;
+        } else {
+            let there = [inputs[0].to_device(&device)?, inputs[1].to_device(&device)?];
+            let rows = gpu::embed(embedding, &there[0], Some(&there[1]))?;
+            let rows = rows.to_device(&Device::Cpu)?;
             let wide = inputs.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
             assert!(distance(&rows, &plain(&wide)?)? < 0.02);
         }
@@ -198,15 +201,13 @@ fn words_with_positions() -> Result<()> {
 
 #[test]
 fn losses() -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     // A vocabulary smaller than a block, and one larger.
     for (dtype, tokens, dim, vocab) in
         [(DType::F32, 3, 4, 7), (DType::F32, 5, 3, 700), (DType::BF16, 5, 8, 300)]
     {
         let targets: Vec<u32> = (0..tokens).map(|i| (i * 5 % vocab) as u32).collect();
-        let on_device = Tensor::new(targets.as_slice(), &Device::Cpu)?;
+        let on_device = Tensor::new(targets.as_slice(), &device)?;
         let inputs = [
             of((tokens, dim), 0.1, dtype)?,
             of((vocab, dim), 0.7, dtype)?,
@@ -226,7 +227,8 @@ fn losses() -> Result<()> {
             )?;
             let wide = inputs.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
             let plain = cross_entropy::reference(&wide[0], &wide[1], &wide[2], &targets, 0.1)?;
-            let error = (loss(&inputs, false)?.nats / plain.nats - 1.0).abs();
+            let there = inputs.iter().map(|x| x.to_device(&device)).collect::<Result<Vec<_>>>()?;
+            let error = (loss(&there, false)?.nats / plain.nats - 1.0).abs();
             assert!(error < if dtype == DType::F32 { 1e-6 } else { 1e-2 }, "{error}");
         }
     }
@@ -235,15 +237,14 @@ fn losses() -> Result<()> {
 
 #[test]
 fn norms_of_gradients() -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     let tensors = [of((70, 70), 0.1, DType::F32)?, of(3, 0.5, DType::F32)?];
     let expected: f64 = tensors
         .iter()
         .map(|x| x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>())
         .sum::<Result<f64>>()?;
-    let found = gpu::gradient_norm(&tensors)?;
+    let there = tensors.iter().map(|x| x.to_device(&device)).collect::<Result<Vec<_>>>()?;
+    let found = gpu::gradient_norm(&there)?;
     assert!((found / expected.sqrt() - 1.0).abs() < 1e-12, "{found}");
     assert_eq!(gpu::gradient_norm(&[])?, 0.0);
     Ok(())
@@ -251,11 +252,10 @@ fn norms_of_gradients() -> Result<()> {
 
 #[test]
 fn an_update_of_adam() -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     let n = 300;
-    let start = [0.1, 0.2, 0.3, 0.4].map(|phase| of(n, phase, DType::F32));
+    let start = [0.1, 0.2, 0.3, 0.4];
+    let start = start.map(|phase| of(n, phase, DType::F32).and_then(|x| x.to_device(&device)));
     let [w, m, v, g] = start.map(|x| x.expect("a wave"));
     let v = v.sqr()?;
     let before: Vec<Vec<f32>> =
@@ -283,16 +283,14 @@ fn an_update_of_adam() -> Result<()> {
 
 #[test]
 fn what_does_not_fit_is_refused() -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
-    let x = of((2, 3), 0.0, DType::F32)?;
-    let wide = of((2, 3), 0.0, DType::F64)?;
-    let (three, two) = (of(3, 0.0, DType::F32)?, of(2, 0.0, DType::F32)?);
+    let Some(device) = emulator::device() else { return Ok(()) };
+    let of = |shape: &[usize], dtype| of(shape, 0.0, dtype)?.to_device(&device);
+    let (x, wide) = (of(&[2, 3], DType::F32)?, of(&[2, 3], DType::F64)?);
+    let (three, two) = (of(&[3], DType::F32)?, of(&[2], DType::F32)?);
     let failures = [
         gpu::normalise(Norm::Layer, &x, &two, None),
         gpu::normalise(Norm::Layer, &wide, &three, None),
-        gpu::affine(&x, &of((4, 3), 0.0, DType::F32)?, &three),
+        gpu::affine(&x, &of(&[4, 3], DType::F32)?, &three),
         gpu::drop_and_add(&x, Some(&three), None),
         gpu::activate(Activation::Relu, true, &x, None),
     ];

@@ -1,10 +1,11 @@
-//! The Transformer in the kernels of GPUs, run on the host, against its definition.
+//! The Transformer in the kernels of GPUs against its definition: on a GPU if there is one, or else on
+//! the host.
 
 mod family;
 mod transformers;
 
 use candle_core::{DType, Device, Tensor, Var};
-use family::{SPECIAL, batch, guided, guided_batch, model, size, training};
+use family::{SPECIAL, batch, guided, guided_batch, model, model_on, size, training};
 use kernels::{Mode, Purpose, Random};
 use model::{
     Batch, Error, Loss, Model, ModelConfig, Objective, Precision, Result, TransformerConfig,
@@ -30,7 +31,7 @@ fn gradients(model: &Model, loss: &Loss) -> Result<Vec<Tensor>> {
     let wide = |(name, var): (&str, &Var)| {
         let grad = grads.get(var).unwrap_or_else(|| panic!("{name} receives no gradient"));
         assert_eq!(grad.dtype(), var.dtype(), "{name}");
-        Ok(grad.to_dtype(DType::F64)?)
+        Ok(grad.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
     };
     model.parameters().iter().map(wide).collect()
 }
@@ -48,13 +49,12 @@ fn errs(grads: &[Tensor], exact: &[Tensor]) -> Result<(f64, f64)> {
 #[test]
 fn in_single_precision_kernels_err_at_most_twice_as_much_as_the_definition() -> Result<()> {
     const DRAWS: u64 = 4;
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     let batch = guided_batch(&[0, 1, 2])?;
     let twice = Objective { r_drop: 2.0, ..objective() };
     for (i, config) in configs().into_iter().enumerate() {
-        let (exact, single) = (model(&config, DType::F64)?, model(&config, DType::F32)?);
+        let exact = model(&config, DType::F64)?;
+        let single = model_on(&device, &config, DType::F32)?;
         let objective = [objective(), guided(), twice.clone()][i % 3].clone();
         let mut ratios = Vec::new();
         for step in 0..DRAWS {
@@ -79,13 +79,11 @@ fn in_single_precision_kernels_err_at_most_twice_as_much_as_the_definition() -> 
 
 #[test]
 fn in_bfloat16_gradients_keep_their_direction() -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     let batch = batch(&[0, 1, 2])?;
     for config in configs() {
         let exact = model(&config, DType::F64)?;
-        let mixed = model(&config, DType::F32)?.in_precision(Precision::Bf16);
+        let mixed = model_on(&device, &config, DType::F32)?.in_precision(Precision::Bf16);
         let loss = exact.plain_loss(&batch, &objective(), &training())?;
         let found = mixed.gpu_loss(&batch, &objective(), &training())?;
         let nats = found.nats / loss.nats - 1.0;
@@ -99,11 +97,10 @@ fn in_bfloat16_gradients_keep_their_direction() -> Result<()> {
 
 #[test]
 fn without_training_nothing_is_dropped_or_kept() -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     let config = ModelConfig::Transformer(transformers::small());
-    let (exact, single) = (model(&config, DType::F64)?, model(&config, DType::F32)?);
+    let exact = model(&config, DType::F64)?;
+    let single = model_on(&device, &config, DType::F32)?;
     let batch = batch(&[0, 1])?;
     let found = single.gpu_loss(&batch, &objective(), &Mode::Eval)?;
     let expected = exact.plain_loss(&batch, &objective(), &Mode::Eval)?;
@@ -115,11 +112,9 @@ fn without_training_nothing_is_dropped_or_kept() -> Result<()> {
 
 #[test]
 fn an_id_outside_its_vocabulary_is_named() -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     let config = ModelConfig::Transformer(transformers::small());
-    let model = model(&config, DType::F32)?;
+    let model = model_on(&device, &config, DType::F32)?;
     for pair in [(99, 4), (4, 99)] {
         let batch = Batch::new(&[(&[pair.0], &[pair.1])], SPECIAL)?;
         let error = model.gpu_loss(&batch, &objective(), &Mode::Eval).expect_err("an unknown id");
@@ -130,17 +125,9 @@ fn an_id_outside_its_vocabulary_is_named() -> Result<()> {
 
 #[test]
 fn the_same_update_gives_the_same_bits() -> Result<()> {
-    if !emulator::install() {
-        return Ok(());
-    }
+    let Some(device) = emulator::device() else { return Ok(()) };
     let config = ModelConfig::Transformer(transformers::small());
-    let model = Model::new(
-        &config,
-        model(&config, DType::F32)?.vocabs().clone(),
-        SPECIAL,
-        7,
-        &Device::Cpu,
-    )?;
+    let model = model_on(&device, &config, DType::F32)?;
     let bits = |order| -> Result<Vec<Vec<f64>>> {
         emulator::in_order(order, || {
             let loss = model.gpu_loss(&batch(&[0, 1, 2])?, &objective(), &training())?;
