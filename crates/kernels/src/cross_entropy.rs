@@ -24,7 +24,7 @@ use candle_core::{Result, Shape, Tensor, bail};
 use self::rows::{Losses, Task};
 use crate::matmul::{Matrix, MatrixMut, Packed, Target, matmul, matmul_packed};
 use crate::operation::{Operation, Output, apply};
-use crate::{Real, slices, storage};
+use crate::{Deferred, Real, slices, storage};
 
 /// Tokens whose logits exist at a time; even, so that no pair is torn apart.
 pub const CHUNK: usize = 512;
@@ -35,7 +35,7 @@ pub struct CrossEntropy {
     /// The smoothed loss, summed over the tokens: a scalar on the tape.
     pub objective: Tensor,
     /// The plain cross-entropy, summed over the tokens, in nats.
-    pub nats: f64,
+    pub nats: Deferred,
     /// How far apart the pairs of [`r_drop`] are, `½ (KL(p‖q) + KL(q‖p))`, summed over them, in
     /// nats; zero without pairs.
     pub divergence: f64,
@@ -147,7 +147,7 @@ fn project<T: Real>(
     let all = apply::<T, _>(operation, &[hidden, weight, bias])?; // [3]
     let (nats, divergence) =
         storage::with_slice::<T, _>(&all, |v| Ok((v[1].to_f64(), v[2].to_f64())))?;
-    Ok(CrossEntropy { objective: all.get(0)?, nats, divergence })
+    Ok(CrossEntropy { objective: all.get(0)?, nats: nats.into(), divergence })
 }
 
 /// What [`cross_entropy`] computes, in ordinary tensor operations, on any device.
@@ -167,8 +167,7 @@ pub fn reference(
     let plain = log_probs.gather(&targets, 1)?.sum_all()?.neg()?;
     let uniform = log_probs.mean(1)?.sum_all()?.neg()?;
     let objective = ((&plain * (1.0 - smoothing))? + (uniform * smoothing)?)?;
-    let nats = plain.to_dtype(candle_core::DType::F64)?.to_scalar()?;
-    Ok(CrossEntropy { objective, nats, divergence: 0.0 })
+    Ok(CrossEntropy { objective, nats: Deferred::of(&plain), divergence: 0.0 })
 }
 
 /// What [`r_drop`] computes, in ordinary tensor operations, on any device.

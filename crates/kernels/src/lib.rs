@@ -33,6 +33,7 @@
 pub mod activation;
 pub mod affine;
 pub mod cross_entropy;
+mod deferred;
 pub mod dropout;
 pub mod embedding;
 pub mod gpu;
@@ -53,6 +54,7 @@ pub mod simd;
 pub mod slices;
 pub mod storage;
 
+pub use deferred::Deferred;
 pub use mixed::Mixed;
 pub use operation::{Operation, Output, apply};
 pub use random::{Mode, Purpose, Random};

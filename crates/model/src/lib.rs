@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{Mixed, Mode, Real, logits};
+use kernels::{Deferred, Mixed, Mode, Real, logits};
 use serde::{Deserialize, Serialize};
 
 use crate::tensors::Way;
@@ -209,12 +209,12 @@ pub struct Loss {
     /// The smoothed loss, summed over target tokens: a scalar on the tape.
     pub objective: Tensor,
     /// The plain cross-entropy, summed over target tokens, in nats.
-    pub nats: f64,
+    pub nats: Deferred,
     /// Number of target tokens, EOS included.
     pub tokens: usize,
     /// How far guided attention is from its links, in nats, summed over the target tokens that
     /// have any: `−Σ p log a`, before it is weighed. Zero where nothing is guided.
-    pub alignment_nats: f64,
+    pub alignment_nats: Deferred,
     /// Number of these target tokens.
     pub linked: usize,
 }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use kernels::cross_entropy::{
     CrossEntropy, RDrop, cross_entropy, r_drop, r_drop_reference, reference,
 };
-use kernels::{Mode, Real, gpu};
+use kernels::{Deferred, Mode, Real, gpu};
 
 use crate::parameters::Parameters;
 use crate::rnn::tables;
@@ -76,10 +76,10 @@ impl Objective {
         };
         let passes = if self.doubles(mode) { 2 } else { 1 };
         let alignment = alignment.squeeze(0)?;
-        let nats: f64 = alignment.to_dtype(DType::F64)?.to_scalar()?;
+        let nats = Deferred::of(&alignment);
         Ok(Loss {
             objective: (loss.objective + (alignment * guided.weight)?)?,
-            alignment_nats: nats / passes as f64,
+            alignment_nats: nats.times(1.0 / passes as f64),
             linked: guide.linked() / passes,
             ..loss
         })
@@ -116,8 +116,8 @@ impl Objective {
     /// count once.
     fn count(&self, loss: CrossEntropy, rows: usize, mode: &Mode) -> Loss {
         let passes = if self.doubles(mode) { 2 } else { 1 };
-        let nats = loss.nats / passes as f64;
+        let nats = loss.nats.times(1.0 / passes as f64);
         let tokens = rows / passes;
-        Loss { objective: loss.objective, nats, tokens, alignment_nats: 0.0, linked: 0 }
+        Loss { objective: loss.objective, nats, tokens, alignment_nats: 0.0.into(), linked: 0 }
     }
 }

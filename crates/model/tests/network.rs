@@ -71,7 +71,7 @@ fn agrees(loss: fn(&Model, &Batch, &Objective, &Mode) -> model::Result<Loss>) ->
         let mode = Mode::Train(Random::new(1, Purpose::Dropout, 1));
         let loss = loss(&model, &batch, &objective, &mode)?;
         for (actual, expected) in
-            [(loss.nats, case.nats), (loss.objective.to_scalar()?, case.objective)]
+            [(loss.nats.get()?, case.nats), (loss.objective.to_scalar()?, case.objective)]
         {
             let error = (actual - expected).abs();
             assert!(error <= TOLERANCE * expected, "{name}: {actual}, expected {expected}");

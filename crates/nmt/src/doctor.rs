@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::ensure;
 use attn::{AttentionConfig, Inputs, Places, Row};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use kernels::{
     Mixed, Real,
     cross_entropy::cross_entropy,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::{Device, Var};
-use kernels::{Mode, Purpose, Random, gpu};
+use kernels::{Deferred, Mode, Purpose, Random, gpu};
 use model::{Batch, Model, Objective};
 
 use crate::{
@@ -54,10 +54,10 @@ pub(crate) struct Update {
 }
 
 /// What the batches of an update sum up to, besides their gradients.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sums {
-    nats: f64,
-    alignment_nats: f64,
+    nats: Vec<Deferred>,
+    alignment_nats: Vec<Deferred>,
     linked: usize,
 }
 
@@ -170,6 +170,8 @@ impl Learner {
         if let Some(ema) = &self.ema {
             ema.update(&self.model, step)?;
         }
+        // Asked for last: a device has then been given all there is to do.
+        let (nats, alignment_nats) = (sum(&nats)?, sum(&alignment_nats)?);
         let (tokens, parts) = (self.gradients.tokens(), self.parts);
         Ok(Update { nats, tokens, alignment_nats, linked, norm, parts })
     }
@@ -194,14 +196,18 @@ impl Learner {
             for (numbers, part) in parts.zip(0u64..) {
                 let random = Random::new(experiment.seed, Purpose::Dropout, idx + part * PART);
                 let loss = self.model.loss(&batch(numbers)?, &objective, &Mode::Train(random))?;
-                sums.nats += loss.nats;
-                sums.alignment_nats += loss.alignment_nats;
+                sums.nats.push(loss.nats);
+                sums.alignment_nats.push(loss.alignment_nats);
                 sums.linked += loss.linked;
                 self.gradients.add(loss.objective.backward()?, loss.tokens)?;
             }
         }
         Ok(sums)
     }
+}
+
+fn sum(numbers: &[Deferred]) -> Result<f64> {
+    Ok(numbers.iter().map(Deferred::get).sum::<candle_core::Result<f64>>()?)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) fn loss(model: &Model, pairs: &IdPairs, batch_tokens: NonZeroUsize) -
             &Objective::default(),
             &Mode::Eval,
         )?;
-        nats += loss.nats;
+        nats += loss.nats.get()?;
         tokens += loss.tokens;
     }
     Ok(nats / tokens as f64)

@@ -7,6 +7,7 @@ use super::grid::Grid;
 use super::launch::{Launch, in_place};
 use super::operation::{Operation, apply};
 use super::sums;
+use crate::Deferred;
 use crate::cross_entropy::CrossEntropy;
 
 /// Numbers of the logits that exist at a time.
@@ -42,7 +43,7 @@ pub fn cross_entropy(
     }
     let operation = Projection { targets: targets.clone(), smoothing, differentiable };
     let both = apply(operation, &[&hidden.contiguous()?, weight, bias])?; // [2]
-    let nats = both.get(1)?.to_dtype(DType::F64)?.to_scalar()?;
+    let nats = Deferred::of(&both.get(1)?);
     Ok(CrossEntropy { objective: both.get(0)?, nats, divergence: 0.0 })
 }
 
