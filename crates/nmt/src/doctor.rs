@@ -1,5 +1,7 @@
 //! `nmt doctor`: what this machine and this build can do, and whether they compute right.
 
+mod network;
+
 use std::{
     io::{IsTerminal, Write},
     sync::Arc,
@@ -8,7 +10,7 @@ use std::{
 
 use anyhow::ensure;
 use attn::{AttentionConfig, Inputs, Places, Row};
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use kernels::{
     Mixed, Real,
     cross_entropy::cross_entropy,
@@ -19,6 +21,7 @@ use kernels::{
     simd,
 };
 
+use self::network::Finding;
 use crate::{
     cli::Session,
     console::{Hint, threads_in_words},
@@ -30,13 +33,15 @@ use crate::{
 ///
 /// Names the processor, the memory, the devices and the terminal, measures how fast matrices
 /// are multiplied, and compares the gradients of the operations that models are trained with
-/// against finite differences. Fails if a gradient is wrong: then nothing trained on this
-/// machine can be trusted.
+/// against finite differences. With `--device cuda` it also compares whole networks on the GPU
+/// with the processor, and measures the GPU. Fails if a gradient is wrong: then nothing trained
+/// on this machine can be trusted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   nmt doctor
-  nmt doctor --threads 1")]
+  nmt doctor --threads 1
+  nmt doctor --device cuda")]
 pub(crate) struct Doctor {}
 
 /// A central difference in double precision errs by some 1e-10; a wrong gradient by far more.
@@ -60,12 +65,25 @@ impl Doctor {
         let (plain, mixed) = (speed::<f32>(), speed::<Mixed>());
         writeln!(out, "speed      {plain:.0} GFLOP/s, f32 matrix product of {SIZE} × {SIZE}")?;
         writeln!(out, "           {mixed:.0} GFLOP/s in mixed precision, the factors in bfloat16")?;
-        let mut wrong = Vec::new();
+        let mut wrong: Vec<String> = Vec::new();
         for (name, error) in gradients()? {
             let verdict = if error < TOLERANCE { "right" } else { "WRONG" };
             writeln!(out, "gradient   {name:13} {verdict}, within {error:.0e}")?;
             if error >= TOLERANCE {
-                wrong.push(name);
+                wrong.push(name.into());
+            }
+        }
+        if !session.device.is_cpu() {
+            for (what, speed) in device_speeds(&session.device)? {
+                writeln!(out, "gpu        {speed:.0} {what}")?;
+            }
+            for Finding { name, error, tolerance } in network::compare(&session.device)? {
+                let right = error < tolerance; // not a number is not right
+                let verdict = if right { "right" } else { "WRONG" };
+                writeln!(out, "gpu        {name}: {verdict}, within {error:.0e}")?;
+                if !right {
+                    wrong.push(name);
+                }
             }
         }
         out.finish()?;
@@ -170,6 +188,35 @@ fn speed<T: Real>() -> f64 {
     }
     let operations = n_products as f64 * 2.0 * (SIZE as f64).powi(3);
     operations / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// What a GPU does in a second: billions of operations in products of two types, and gigabytes that are
+/// read and written.
+fn device_speeds(device: &Device) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    const LARGE: usize = 8192;
+    let timed = |work: &dyn Fn() -> candle_core::Result<Tensor>| -> anyhow::Result<f64> {
+        work()?;
+        device.synchronize()?;
+        let start = Instant::now();
+        let mut times = 0;
+        while start.elapsed() < MEASURED {
+            work()?;
+            device.synchronize()?;
+            times += 1;
+        }
+        Ok(start.elapsed().as_secs_f64() / f64::from(times))
+    };
+    let product = |dtype| -> anyhow::Result<f64> {
+        let x = Tensor::ones((LARGE, LARGE), dtype, device)?;
+        Ok(2.0 * (LARGE as f64).powi(3) / timed(&|| x.matmul(&x))? / 1e9)
+    };
+    let x = Tensor::ones(1 << 28, DType::F32, device)?;
+    let bytes = 2.0 * (x.elem_count() * 4) as f64;
+    Ok(vec![
+        ("GFLOP/s, f32 matrix product of 8192 × 8192", product(DType::F32)?),
+        ("GFLOP/s in bfloat16", product(DType::BF16)?),
+        ("GB/s of memory", bytes / timed(&|| x.affine(2.0, 0.0))? / 1e9),
+    ])
 }
 
 /// The largest error of each operation's gradients, of losses that are sums of sines.
