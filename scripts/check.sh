@@ -18,3 +18,9 @@ step() {
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 step cargo test --workspace
+
+# Where there is NVIDIA's compiler, the kernels are compiled by it as well; no GPU is needed.
+nvcc=${CUDA_HOME:+$CUDA_HOME/bin/}nvcc
+if command -v "$nvcc" > /dev/null; then
+    step "$nvcc" -std=c++17 -fatbin -arch=sm_80 -o /dev/null crates/kernels/cuda/kernels.cu
+fi

@@ -5,8 +5,6 @@
 //! [`attn::multi_head::reference`]. Dropout draws the same masks as the fused path, so all ways
 //! train alike, number for number up to rounding.
 
-use std::cell::OnceCell;
-
 use attn::multi_head::{MultiHead, Visible, reference};
 use candle_core::{DType, Tensor};
 use kernels::dropout::Mask;
@@ -32,13 +30,37 @@ impl Transformer<'_> {
     ) -> Result<Loss> {
         let guide = self.guide(batch, objective)?;
         let tensors = Tensors::new(self.parameters, mode, way);
-        let network = Network { of: *self, mode, guide, tensors, places: Default::default() };
+        let places = (way != Way::Plain).then(|| self.places(batch)).transpose()?;
+        let network = Network { of: *self, mode, guide, tensors, places };
         let memory = network.encode(&batch.src.sentences)?;
         let source = (&memory, &*batch.src.sentences.offsets);
         let Decoded { states, alignment } = network.decode(&batch.reads, source)?;
         let output = (&network.tensors, self.config.tie);
         let loss = objective.loss_by(output, &states, &batch.writes.ids, || twins(batch), mode)?;
         objective.with_alignment(loss, alignment, batch, mode)
+    }
+}
+
+impl Transformer<'_> {
+    /// Where the rows of a batch are on the device of the parameters.
+    fn places(&self, batch: &Batch) -> Result<[Places; 3]> {
+        let (src, tgt) = (&*batch.src.sentences.offsets, &*batch.reads.offsets);
+        let between = |query_offsets, key_offsets| -> Result<Places> {
+            let attention = self.heads(query_offsets, key_offsets, Visible::ALL, None);
+            Ok(attention.sentences_on(&self.parameters.device())?)
+        };
+        Ok([between(src, src)?, between(tgt, tgt)?, between(tgt, src)?])
+    }
+
+    fn heads<'b>(
+        &self,
+        query_offsets: &'b [usize],
+        key_offsets: &'b [usize],
+        visible: Visible,
+        dropout: Option<&'b Mask>,
+    ) -> MultiHead<'b> {
+        let (heads, head_dim) = (self.config.heads.get(), self.config.head_dim());
+        MultiHead { heads, head_dim, query_offsets, key_offsets, visible, dropout }
     }
 }
 
@@ -50,7 +72,7 @@ struct Network<'a> {
     guide: Option<(usize, GuidedHeads)>,
     tensors: Tensors,
     /// Where rows are on a GPU, for attention within the source, within the target, and between.
-    places: [OnceCell<Places>; 3],
+    places: Option<[Places; 3]>,
 }
 
 /// Which sentences attend to which.
@@ -176,7 +198,7 @@ impl Network<'_> {
         let (site, offsets) = (stack.layer_site(layer), &*sentences.offsets);
         let weights = self.mask(self.config().attention_dropout, site + site::ATTENTION_WEIGHTS);
         let visible = self.of.visible(stack);
-        let attention = self.multi_head(offsets, offsets, visible, weights.as_ref());
+        let attention = self.of.heads(offsets, offsets, visible, weights.as_ref());
         let prefix = format!("{}.{layer}.attention", stack.name());
         self.sublayer(&prefix, site + site::ATTENTION, x, |x| {
             let projected = self.tensors.affine(&format!("{prefix}.input"), x)?; // [rows, 3 dim]
@@ -185,7 +207,7 @@ impl Network<'_> {
                     Stack::Encoder => Between::Source,
                     Stack::Decoder => Between::Target,
                 };
-                let heads = attention.on_gpu(self.places(between, &attention)?);
+                let heads = attention.on_gpu(self.places(between));
                 let places = (self.config().positions == Positions::Rotary)
                     .then(|| Tensor::new(positions::places(offsets), x.device()))
                     .transpose()?;
@@ -216,7 +238,7 @@ impl Network<'_> {
         let dim = self.config().dim.get();
         let site = Stack::Decoder.layer_site(layer);
         let weights = self.mask(self.config().attention_dropout, site + site::CROSS_WEIGHTS);
-        let attention = self.multi_head(&tgt.offsets, src_offsets, Visible::ALL, weights.as_ref());
+        let attention = self.of.heads(&tgt.offsets, src_offsets, Visible::ALL, weights.as_ref());
         let prefix = format!("decoder.{layer}.cross");
         self.sublayer(&prefix, site + site::CROSS, x, |x| {
             let query = self.tensors.affine(&format!("{prefix}.query"), x)?; // [tgt rows, dim]
@@ -231,23 +253,12 @@ impl Network<'_> {
             let contexts = match self.tensors.way() {
                 Way::Plain => reference::forward(&attention, &query, &key, &value)?,
                 Way::Gpu(_) => {
-                    let heads = attention.on_gpu(self.places(Between::Both, &attention)?);
+                    let heads = attention.on_gpu(self.places(Between::Both));
                     attention::to_memory(heads, &query, &both)?
                 }
             };
             self.tensors.affine(&format!("{prefix}.output"), &contexts)
         })
-    }
-
-    fn multi_head<'b>(
-        &self,
-        query_offsets: &'b [usize],
-        key_offsets: &'b [usize],
-        visible: Visible,
-        dropout: Option<&'b Mask>,
-    ) -> MultiHead<'b> {
-        let (heads, head_dim) = (self.config().heads.get(), self.config().head_dim());
-        MultiHead { heads, head_dim, query_offsets, key_offsets, visible, dropout }
     }
 
     /// The feed-forward network of a layer.
@@ -284,16 +295,14 @@ impl Network<'_> {
         self.tensors.norm(self.config().norm.into(), prefix, x)
     }
 
-    /// Where the rows of attention are, found once for all layers.
-    fn places(&self, between: Between, attention: &MultiHead) -> Result<Places> {
-        let known = &self.places[between as usize];
-        Ok(match known.get() {
-            Some(places) => places.clone(),
-            None => {
-                let places = attention.sentences_on(self.tensors.device())?;
-                known.get_or_init(|| places).clone()
-            }
-        })
+    /// Where the rows of attention are on a GPU.
+    fn places(&self, between: Between) -> Places {
+        let [source, target, both] = self.places.as_ref().expect("made for this way of computing");
+        match between {
+            Between::Source => source.clone(),
+            Between::Target => target.clone(),
+            Between::Both => both.clone(),
+        }
     }
 
     /// The end of a stack: with norms before the sublayers, a last one.

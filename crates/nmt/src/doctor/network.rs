@@ -90,9 +90,8 @@ fn gradients(
     let sentence = |len: u32, step: u32| -> Vec<u32> {
         (0..len).map(|i| 4 + (i * step + len) % (VOCAB as u32 - 4)).collect()
     };
-    let texts: Vec<_> = [(3, 5), (19, 18), (1, 9)]
-        .map(|(src, tgt)| (sentence(src, 7), sentence(tgt, 11)))
-        .to_vec();
+    let texts: Vec<_> =
+        [(3, 5), (19, 18), (1, 9)].map(|(src, tgt)| (sentence(src, 7), sentence(tgt, 11))).to_vec();
     let pairs: Vec<_> = texts.iter().map(|(src, tgt)| (&src[..], &tgt[..])).collect();
     let batch = Batch::new(&pairs, SPECIAL)?;
     let mode = Mode::Train(Random::new(3, Purpose::Dropout, 17));
