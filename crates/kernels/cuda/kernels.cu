@@ -8,3 +8,4 @@
 #include "cross_entropy.cu"
 #include "attention.cu"
 #include "adam.cu"
+#include "recurrent.cu"

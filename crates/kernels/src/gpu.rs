@@ -10,6 +10,7 @@
 //! | [`embed`] | words with positions and dropout | [`crate::positions`] |
 //! | [`attention`] | attention in heads over packed rows | `attn::multi_head::reference` |
 //! | [`cross_entropy()`] | projection and label-smoothed loss | [`crate::cross_entropy::reference`] |
+//! | [`recurrent`] | the gates of an LSTM or GRU step | [`crate::recurrent::reference`] |
 //! | [`adam`] | an optimizer's update in place | `train::Optimizer` |
 //!
 //! Numbers are `f32` or `bf16`; parameters of norms and biases, statistics and sums are `f32`
@@ -34,6 +35,7 @@ mod grid;
 mod launch;
 mod norm;
 mod operation;
+pub mod recurrent;
 mod sums;
 
 pub use self::activation::activate;

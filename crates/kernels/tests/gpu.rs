@@ -7,6 +7,7 @@ use kernels::dropout::Mask;
 use kernels::gpu::{self, Embedding, Occurrences, adam};
 use kernels::gradient::{distance, wave};
 use kernels::norm::{self, Norm};
+use kernels::recurrent::{Cell, Weights};
 use kernels::{Purpose, Random, cross_entropy};
 
 const TYPES: [DType; 2] = [DType::F32, DType::BF16];
@@ -231,6 +232,37 @@ fn losses() -> Result<()> {
             let error = (loss(&there, false)?.nats.get()? / plain.nats.get()? - 1.0).abs();
             assert!(error < if dtype == DType::F32 { 1e-6 } else { 1e-2 }, "{error}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn recurrent_steps() -> Result<()> {
+    let (rows, dim) = (5, 70);
+    for cell in [Cell::Lstm, Cell::Gru] {
+        let single = |shape: &[usize], phase: f64| of(shape, phase, DType::F32);
+        let mut inputs = vec![
+            single(&[rows, cell.gates() * dim], 0.1)?,
+            single(&[cell.gates() * dim, dim], 0.2)?,
+            single(&[rows, dim], 0.3)?,
+        ];
+        let last: &[usize] = if cell == Cell::Lstm { &[rows, dim] } else { &[dim] };
+        inputs.push(single(last, 0.4)?);
+        let with = |x: &[Tensor], step: fn(_, &_, &[_], &_) -> Result<Vec<Tensor>>| {
+            let weights = Weights {
+                input: x[1].clone(),
+                hidden: x[1].clone(),
+                bias: x[1].clone(),
+                hidden_bias: (cell == Cell::Gru).then(|| x[3].clone()),
+            };
+            let before = if cell == Cell::Lstm { &x[2..4] } else { &x[2..3] };
+            Tensor::cat(&step(cell, &x[0], before, &weights)?, 1)
+        };
+        compare(
+            &inputs,
+            |x| with(x, gpu::recurrent::step),
+            |x| with(x, kernels::recurrent::reference::step),
+        )?;
     }
     Ok(())
 }

@@ -393,7 +393,7 @@ impl Model {
         let batch = &*objective.rows(batch, self.special, mode)?;
         match &self.config {
             ModelConfig::Rnn(config) => {
-                rnn::Rnn { config, parameters }.plain_loss(batch, objective, mode)
+                rnn::Rnn { config, parameters }.loss_by(Way::Plain, batch, objective, mode)
             }
             ModelConfig::Transformer(config) => {
                 let network = transformer::Transformer { config, parameters };
@@ -402,24 +402,31 @@ impl Model {
         }
     }
 
-    /// What [`Self::loss`] computes, on a GPU: a Transformer by [`kernels::gpu`], with rows and
-    /// products in [`Precision::Bf16`] if that is the model's precision; a recurrent network in
-    /// ordinary tensor operations.
+    /// What [`Self::loss`] computes, on a GPU, by [`kernels::gpu`] as far as it goes. A Transformer has
+    /// rows and products in [`Precision::Bf16`] if that is the model's precision; a recurrent network
+    /// is in `f32`.
     ///
     /// # Errors
     /// As [`Self::loss`], or if the build has no kernels for the device.
     pub fn gpu_loss(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
         let parameters = &self.parameters;
-        let ModelConfig::Transformer(config) = &self.config else {
-            return self.plain_loss(batch, objective, mode);
-        };
         let batch = &*objective.rows(batch, self.special, mode)?;
-        let way = Way::Gpu(match self.precision {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
-        });
-        let network = transformer::Transformer { config, parameters };
-        network.loss_by(way, batch, objective, mode)
+        match (&self.config, self.precision) {
+            (ModelConfig::Rnn(config), _) => rnn::Rnn { config, parameters }.loss_by(
+                Way::Gpu(DType::F32),
+                batch,
+                objective,
+                mode,
+            ),
+            (ModelConfig::Transformer(config), precision) => {
+                let way = Way::Gpu(match precision {
+                    Precision::F32 => DType::F32,
+                    Precision::Bf16 => DType::BF16,
+                });
+                let network = transformer::Transformer { config, parameters };
+                network.loss_by(way, batch, objective, mode)
+            }
+        }
     }
 
     /// Makes the model ready to search, in the precision that it is stored in. Search runs on the

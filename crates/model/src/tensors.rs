@@ -7,8 +7,9 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use kernels::activation::{self, Activation};
 use kernels::dropout::Mask;
+use kernels::gpu::{self, Embedding, Occurrences};
 use kernels::norm::{self, Norm};
-use kernels::{Mode, Real, gpu};
+use kernels::{Mode, Real};
 
 use crate::parameters::Parameters;
 use crate::{Error, Result};
@@ -138,7 +139,17 @@ impl Tensors {
     pub(crate) fn embed(&self, table: &str, ids: &[u32], side: &'static str) -> Result<Tensor> {
         let table = self.get(table);
         known(side, ids, table)?;
-        pick(table, ids)
+        let Way::Gpu(dtype) = self.way else { return pick(table, ids) };
+        let embedding = Embedding {
+            words: Occurrences::new(ids, self.device())?,
+            places: None,
+            learned: false,
+            scale: 1.0,
+            word_mask: None,
+            mask: None,
+            dtype,
+        };
+        Ok(gpu::embed(embedding, table, None)?)
     }
 
     /// What a mask multiplies packed rows with, `[rows, dim]`: zeros, and for what is kept

@@ -1,7 +1,8 @@
-//! The Transformer in the kernels of GPUs against its definition: on a GPU if there is one, or else on
+//! Networks in the kernels of GPUs against their definition: on a GPU if there is one, or else on
 //! the host.
 
 mod family;
+mod recurrent;
 mod transformers;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -23,6 +24,11 @@ fn configs() -> Vec<ModelConfig> {
     };
     let all = transformers::configs().into_iter().chain([learned]);
     all.map(ModelConfig::Transformer).collect()
+}
+
+/// A few recurrent networks: both cells, every way to attend.
+fn recurrent() -> Vec<ModelConfig> {
+    recurrent::configs().into_iter().step_by(4).map(ModelConfig::Rnn).collect()
 }
 
 /// The gradient of every parameter, in name order, in `f64`.
@@ -52,7 +58,7 @@ fn in_single_precision_kernels_err_at_most_twice_as_much_as_the_definition() -> 
     let Some(device) = emulator::device() else { return Ok(()) };
     let batch = guided_batch(&[0, 1, 2])?;
     let twice = Objective { r_drop: 2.0, ..objective() };
-    for (i, config) in configs().into_iter().enumerate() {
+    for (i, config) in configs().into_iter().chain(recurrent()).enumerate() {
         let exact = model(&config, DType::F64)?;
         let single = model_on(&device, &config, DType::F32)?;
         let objective = [objective(), guided(), twice.clone()][i % 3].clone();

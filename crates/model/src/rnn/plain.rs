@@ -1,5 +1,6 @@
-//! What the recurrent network computes, in ordinary tensor operations: its definition, the test
-//! of the fused path, and the way on devices for which there is none.
+//! The recurrent network over tensors: in ordinary operations its definition, which is the test of the
+//! fused path and runs on any device; with some operations of [`kernels::gpu`] in their place, what
+//! trains on a GPU.
 //!
 //! Encoder and decoder keep the packed rows of a [`Batch`]; only attention sees a padded source,
 //! through the plain layers of [`attn`]. Decoder, attention and input feeding go step by step
@@ -10,7 +11,7 @@ use attn::multi_head::reference::expected_surprise;
 use attn::{Attention, Guide, Mask, Memory, attentional_state};
 use candle_core::{DType, Tensor};
 use kernels::recurrent::{Cell, Direction, Steps, Weights, reference};
-use kernels::{Mode, dropout};
+use kernels::{Mode, dropout, gpu};
 
 use super::decoder::{COMBINE, FEED, layer_name};
 use super::encoder::{self, Encoded};
@@ -21,14 +22,15 @@ use crate::tensors::{Tensors, Way, pick};
 use crate::{Batch, Error, Loss, Objective, Result};
 
 impl Rnn<'_> {
-    /// The loss of a batch by definition, on the device and in the type of the parameters.
-    pub(crate) fn plain_loss(
+    /// The loss of a batch, on the device and in the type of the parameters.
+    pub(crate) fn loss_by(
         &self,
+        way: Way,
         batch: &Batch,
         objective: &Objective,
         mode: &Mode,
     ) -> Result<Loss> {
-        let tensors = Tensors::new(self.parameters, mode, Way::Plain);
+        let tensors = Tensors::new(self.parameters, mode, way);
         let network = Plain { config: self.config, mode, tensors };
         let guide = objective.guide(batch).filter(|_| self.config.attends());
         let guide = guide.map(|(_, guide)| guide.by_time().view());
@@ -125,7 +127,11 @@ impl Plain<'_> {
         let (mut states, mut finals) = (Vec::new(), vec![Vec::new(); cell.states()]);
         for &direction in encoder::directions(self.config) {
             let weights = self.weights(&encoder::layer_name(layer, &direction));
-            let out = reference::recurrent(cell, direction, steps, x, None, &weights)?;
+            let step = match self.tensors.way() {
+                Way::Plain => reference::step,
+                Way::Gpu(_) => gpu::recurrent::step,
+            };
+            let out = reference::recurrent_by(step, cell, direction, steps, x, None, &weights)?;
             let hidden = out.narrow(0, 0, rows)?; // [src rows, direction_dim]
             finals[0].push(pick(&hidden, &last_rows(steps, direction))?);
             if cell == Cell::Lstm {
@@ -218,7 +224,11 @@ impl Plain<'_> {
                 inputs = (inputs + state.attentional.matmul(&self.tensors.get(FEED).t()?)?)?;
             }
             let before = &state.layers[layer];
-            let after = reference::step(self.config.cell.into(), &inputs, before, weights)?;
+            let cell = self.config.cell.into();
+            let after = match self.tensors.way() {
+                Way::Plain => reference::step(cell, &inputs, before, weights)?,
+                Way::Gpu(_) => gpu::recurrent::step(cell, &inputs, before, weights)?,
+            };
             let residual = self.config.residual && layer > 0;
             x = if residual { (&after[0] + x)? } else { after[0].clone() }; // [rows, dim]
             state.layers[layer] = after;
