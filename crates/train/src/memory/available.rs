@@ -1,12 +1,26 @@
-//! The memory that this process may still take, as Linux tells it.
+//! The memory that this process may still take, as Linux or a GPU's driver tells it.
 
 use std::{fs, path::Path};
 
+use candle_core::{Device, DeviceLocation};
+use kernels::gpu;
+
 use super::Bytes;
+
+/// Memory that training on `device` may still take. `None` where nobody tells.
+pub fn available(device: &Device) -> Option<Bytes> {
+    match (device.location(), gpu::find()) {
+        (DeviceLocation::Cuda { gpu_id }, gpu::Found::Some(gpus)) => {
+            let [_all, free] = gpus.get(gpu_id)?.as_ref().ok()?.memory;
+            Some(Bytes(free))
+        }
+        _ => of_process(),
+    }
+}
 
 /// Memory that a process can take without making the system swap, within the limits of its
 /// control groups. `None` where the system does not tell: on anything but Linux.
-pub fn available() -> Option<Bytes> {
+fn of_process() -> Option<Bytes> {
     let system = in_system(&fs::read_to_string("/proc/meminfo").ok()?)?;
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = within_groups(Path::new("/sys/fs/cgroup"), &groups);
@@ -66,7 +80,7 @@ mod tests {
         assert_eq!(in_system(text), Some(23_124_792 * 1024));
         assert_eq!(in_system("MemTotal:       24684092 kB\n"), None);
         if cfg!(target_os = "linux") {
-            assert!(available().unwrap().0 > 0);
+            assert!(available(&Device::Cpu).unwrap().0 > 0);
         }
     }
 

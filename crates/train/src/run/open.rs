@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use candle_core::Device;
 use model::{Model, Special, Vocabs};
 use text::{Tokenizers, vocab};
 
@@ -66,7 +67,7 @@ impl<'a> Run<'a> {
             Some(dir) => Tokenizers::open(dir)?,
             None => first_tokenizers(experiment, &filter, observer)?,
         };
-        let memory = memory(experiment, &tokenizers, known)?;
+        let memory = memory(experiment, &tokenizers, known, job.device)?;
         let batch_tokens = memory.batch_tokens;
         let config = resolved(batch_tokens);
         let data = Data::load(experiment, &filter, tokenizers, batch_tokens, job.dir, observer)?;
@@ -187,9 +188,10 @@ fn memory(
     experiment: &Experiment,
     tokenizers: &Tokenizers,
     known: Option<NonZeroUsize>,
+    device: &Device,
 ) -> Result<Memory> {
     let forecast = Forecast::new(experiment, &vocabs(tokenizers))?;
-    let available = available();
+    let available = available(device);
     let batch_tokens = match known {
         Some(tokens) => tokens,
         None => forecast.fit(available.ok_or(Error::UnknownMemory)?)?,
