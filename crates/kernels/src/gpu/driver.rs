@@ -116,11 +116,10 @@ fn module(device: &CudaDevice) -> Result<Module> {
 
 /// What the driver knows of GPUs.
 pub(super) fn find() -> Found {
-    let count = result::init().and_then(|()| result::device::get_count());
-    let found = match count {
-        Ok(0) => return Found::None("the driver finds no GPU".into()),
+    let count = match result::init().and_then(|()| result::device::get_count()) {
+        Ok(count) if count > 0 => count as usize,
+        Ok(_) => return Found::None("the driver finds no GPU".into()),
         Err(error) => return Found::None(error.to_string()),
-        Ok(count) => count,
     };
     let describe = |ordinal: usize| {
         let context = CudaContext::new(ordinal)?;
@@ -130,7 +129,7 @@ pub(super) fn find() -> Found {
         Ok(Description { name: context.name()?, memory: [total as u64, free as u64], capability })
     };
     let describe = |ordinal| describe(ordinal).map_err(|error: DriverError| error.to_string());
-    Found::Some((0..count.max(0) as usize).map(describe).collect())
+    Found::Some((0..count).map(describe).collect())
 }
 
 /// Makes a device fit for training: see [`open`](super::open).
