@@ -2,7 +2,7 @@
 
 pub(crate) mod decoder;
 mod encoder;
-mod plain;
+mod network;
 mod search;
 
 use attn::{Keys, Row};

@@ -31,7 +31,7 @@ impl Rnn<'_> {
         mode: &Mode,
     ) -> Result<Loss> {
         let tensors = Tensors::new(self.parameters, mode, way);
-        let network = Plain { config: self.config, mode, tensors };
+        let network = Network { config: self.config, mode, tensors };
         let guide = objective.guide(batch).filter(|_| self.config.attends());
         let guide = guide.map(|(_, guide)| guide.by_time().view());
         let (states, alignment) = network.decode(batch, guide)?; // [tgt rows, dim]
@@ -42,7 +42,7 @@ impl Rnn<'_> {
 }
 
 /// The network with its parameters as tensors.
-struct Plain<'a> {
+struct Network<'a> {
     config: &'a RnnConfig,
     mode: &'a Mode,
     tensors: Tensors,
@@ -73,7 +73,7 @@ struct Decoder<'a> {
     mask: Option<Tensor>,
 }
 
-impl Plain<'_> {
+impl Network<'_> {
     /// The attentional states `h̃_t` of a batch, `[tgt rows, dim]`, packed as its target side; and
     /// the loss of its attention, `[1]`, if that is guided.
     fn decode(&self, batch: &Batch, guide: Option<Guide>) -> Result<(Tensor, Option<Tensor>)> {
