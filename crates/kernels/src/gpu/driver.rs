@@ -16,11 +16,13 @@ use super::launch::HostLaunch;
 
 /// All kernels for the GPUs that `build.rs` names, and as PTX for later ones.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
-/// Shared memory that a block has without asking.
-const SHARED: u32 = 48 << 10;
+/// Shared memory that a kernel may ask for when it is launched: what a block can have on every GPU from
+/// compute capability 8.0 on.
+const SHARED: i32 = 99 << 10;
 
-/// Memory for `n` numbers of any value.
+/// Memory for `n` numbers of any value; the driver has none of no size.
 pub(super) fn alloc(device: &CudaDevice, dtype: DType, n: usize) -> Result<CudaStorage> {
+    let n = n.max(1);
     // SAFETY: a kernel writes all of it before anything reads it, as `Array` demands.
     let slice = unsafe {
         match dtype {
@@ -87,9 +89,9 @@ fn function(device: &CudaDevice, kernel: &str, shared_bytes: u32) -> Result<Cuda
     let function = module
         .load_function(kernel)
         .map_err(|error| Error::wrap(error).context(format!("kernel {kernel}")))?;
-    if shared_bytes > SHARED {
+    if shared_bytes > 0 {
         let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        function.set_attribute(most, shared_bytes as i32).map_err(Error::wrap)?;
+        function.set_attribute(most, SHARED).map_err(Error::wrap)?;
     }
     functions.insert(key, function.clone());
     Ok(function)
