@@ -16,6 +16,16 @@ __device__ void drop_and_add(const T* a, const T* x, T* y, uint64_t n, const Dro
     }
 }
 
+// The mask as numbers, [rows, dim]: row r draws those of row origins[r], or its own.
+template <class T>
+__device__ void dropout_factors(T* out, const uint32_t* origins, uint64_t n, uint32_t dim,
+                                const Dropout& mask) {
+    EACH_ELEMENT(i, n) {
+        uint64_t row = i / dim;
+        out[i] = down<T>(dropout_factor(mask, (origins ? origins[row] : row) * dim + i % dim));
+    }
+}
+
 // Activation functions by their numbers in `Activation`.
 enum { RELU = 0, GELU = 1, SWISH = 2 };
 
@@ -96,6 +106,10 @@ __device__ void rotate(T* x, const uint32_t* places, uint64_t n, uint32_t stride
     extern "C" __global__ void drop_and_add_##NAME(const T* a, const T* x, T* y, uint64_t n,      \
                                                    Dropout mask) {                                \
         drop_and_add<T>(a, x, y, n, mask);                                                        \
+    }                                                                                             \
+    extern "C" __global__ void dropout_factors_##NAME(T* out, const uint32_t* origins,            \
+                                                      uint64_t n, uint32_t dim, Dropout mask) {   \
+        dropout_factors<T>(out, origins, n, dim, mask);                                           \
     }                                                                                             \
     extern "C" __global__ void activate_##NAME(const T* x, T* y, uint64_t n, uint32_t width,      \
                                                uint32_t kind, uint32_t gated, Dropout mask) {     \

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | [`affine()`] | `x Wᵀ + b` | Candle's `matmul` |
 //! | [`normalise`] | layer norm and RMS norm | [`crate::norm::reference`] |
-//! | [`drop_and_add`] | dropout and a residual connection | [`crate::dropout`] |
+//! | [`drop_and_add`], [`dropout_factors`] | dropout and a residual connection | [`crate::dropout`] |
 //! | [`activate`] | an activation, plain or gated, with dropout | [`crate::activation::reference`] |
 //! | [`embed`] | words with positions and dropout | [`crate::positions`] |
 //! | [`attention`] | attention in heads over packed rows | `attn::multi_head::reference` |
@@ -42,7 +42,7 @@ pub use self::activation::activate;
 pub use self::affine::affine;
 pub use self::cross_entropy::cross_entropy;
 pub use self::device::{Description, Found, OLDEST, find, open, out_of_memory};
-pub use self::dropout::drop_and_add;
+pub use self::dropout::{drop_and_add, factors as dropout_factors};
 pub use self::embedding::{Embedding, Occurrences, embed};
 pub use self::launch::{Host, HostLaunch, install_host};
 pub use self::norm::normalise;

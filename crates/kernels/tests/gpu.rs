@@ -137,6 +137,23 @@ fn dropout_with_the_masks_of_the_cpu() -> Result<()> {
 }
 
 #[test]
+fn masks_as_numbers() -> Result<()> {
+    let Some(device) = emulator::device() else { return Ok(()) };
+    let (mask, dim) = (mask(0.4), 9);
+    let of = |parts: &[std::ops::Range<usize>]| -> Result<Vec<f32>> {
+        let found = gpu::dropout_factors(&mask, parts, dim, DType::F32, &device)?;
+        found.flatten_all()?.to_vec1()
+    };
+    let drawn = factors(&mask, &[20, dim], DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    assert_eq!(of(std::slice::from_ref(&(0..20)))?, drawn);
+    // Two parts draw the same numbers.
+    let twice = of(&[0..12, 12..20])?;
+    assert_eq!(twice[..12 * dim], drawn[..12 * dim]);
+    assert_eq!(twice[12 * dim..], drawn[..8 * dim]);
+    Ok(())
+}
+
+#[test]
 fn activations() -> Result<()> {
     let mask = mask(0.3);
     for dtype in TYPES {

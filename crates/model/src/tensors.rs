@@ -160,6 +160,9 @@ impl Tensors {
         parts: &[Range<usize>],
         dim: usize,
     ) -> Result<Tensor> {
+        if let Way::Gpu(dtype) = self.way {
+            return Ok(gpu::dropout_factors(mask, parts, dim, dtype, self.device())?);
+        }
         let shape = (parts.last().map_or(0, |part| part.end), dim);
         Ok(match self.dtype() {
             DType::F64 => Tensor::from_vec(factors::<f64>(mask, parts, dim), shape, self.device()),

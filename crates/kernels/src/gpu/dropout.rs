@@ -1,6 +1,8 @@
-//! Dropout with a residual connection.
+//! Dropout with a residual connection, and masks as numbers.
 
-use candle_core::{Result, Tensor, bail};
+use std::ops::Range;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::array::Array;
 use super::grid::Grid;
@@ -27,6 +29,38 @@ pub fn drop_and_add(x: &Tensor, residual: Option<&Tensor>, mask: Option<&Mask>) 
     let mut inputs = vec![&x];
     inputs.extend(&residual);
     apply(DropAndAdd(mask.copied()), &inputs)
+}
+
+/// What a mask multiplies rows with, `[rows, dim]`: zeros, and for what is kept the scale. `parts` of the
+/// rows, one after the other, draw the same numbers each. Not on the tape.
+///
+/// # Errors
+/// If the device runs out of memory, or has no kernels for the type.
+pub fn factors(
+    mask: &Mask,
+    parts: &[Range<usize>],
+    dim: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    super::launch::check(device)?;
+    let rows = parts.last().map_or(0, |part| part.end);
+    let origins = match parts {
+        [] | [Range { start: 0, .. }] => None,
+        parts => {
+            let origin = |part: &Range<usize>| 0..part.len() as u32;
+            Some(Tensor::from_iter(parts.iter().flat_map(origin), device)?)
+        }
+    };
+    let mut out = Array::new((rows, dim), dtype, device)?;
+    Launch::of("dropout_factors", dtype, device)?
+        .output(&mut out)?
+        .optional(origins.as_ref())?
+        .u64((rows * dim) as u64)
+        .u32(dim as u32)
+        .mask(Some(mask))
+        .run(Grid::elements(rows * dim))?;
+    Ok(out.into_tensor())
 }
 
 struct DropAndAdd(Option<Mask>);
