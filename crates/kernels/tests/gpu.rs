@@ -1,13 +1,15 @@
 //! The kernels of GPUs against the plain definitions, forward and backward: on a GPU if there is one,
 //! or else on the host, where they give the same bits in every order of threads.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use kernels::activation::{self, Activation};
 use kernels::dropout::Mask;
 use kernels::gpu::{self, Embedding, Occurrences, adam};
 use kernels::gradient::{distance, wave};
 use kernels::norm::{self, Norm};
-use kernels::recurrent::{Cell, Weights};
+use kernels::recurrent::{Cell, Direction, Steps, Weights, reference};
 use kernels::{Purpose, Random, cross_entropy};
 
 const TYPES: [DType; 2] = [DType::F32, DType::BF16];
@@ -275,10 +277,42 @@ fn recurrent_steps() -> Result<()> {
             let before = if cell == Cell::Lstm { &x[2..4] } else { &x[2..3] };
             Tensor::cat(&step(cell, &x[0], before, &weights)?, 1)
         };
+        compare(&inputs, |x| with(x, gpu::recurrent::step), |x| with(x, reference::step))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn recurrent_layers() -> Result<()> {
+    let (dim, input_dim) = (6, 5);
+    let steps = Arc::new(Steps::new(vec![4, 4, 2, 1]));
+    for (cell, direction) in [
+        (Cell::Lstm, Direction::Forward),
+        (Cell::Lstm, Direction::Backward),
+        (Cell::Gru, Direction::Forward),
+        (Cell::Gru, Direction::Backward),
+    ] {
+        let single = |shape: &[usize], phase: f64| of(shape, phase, DType::F32);
+        let gates = cell.gates() * dim;
+        let mut inputs = vec![
+            single(&[steps.rows(), input_dim], 0.1)?,
+            single(&[gates, input_dim], 0.2)?,
+            single(&[gates, dim], 0.3)?,
+            single(&[gates], 0.4)?,
+        ];
+        if cell == Cell::Gru {
+            inputs.push(single(&[dim], 0.5)?);
+        }
+        let weights = |x: &[Tensor]| Weights {
+            input: x[1].clone(),
+            hidden: x[2].clone(),
+            bias: x[3].clone(),
+            hidden_bias: x.get(4).cloned(),
+        };
         compare(
             &inputs,
-            |x| with(x, gpu::recurrent::step),
-            |x| with(x, kernels::recurrent::reference::step),
+            |x| gpu::recurrent::layer(cell, direction, &steps, &x[0], &weights(x)),
+            |x| reference::recurrent(cell, direction, &steps, &x[0], None, &weights(x)),
         )?;
     }
     Ok(())

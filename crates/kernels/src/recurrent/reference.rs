@@ -18,23 +18,6 @@ pub fn recurrent(
     initial: Option<&[Tensor]>,
     weights: &Weights,
 ) -> Result<Tensor> {
-    recurrent_by(step, cell, direction, steps, x, initial, weights)
-}
-
-/// The same with another way to compute a step.
-///
-/// # Errors
-/// If shapes do not fit, or the step fails.
-#[allow(clippy::too_many_arguments)] // those of `recurrent`, and how
-pub fn recurrent_by(
-    step: impl Fn(Cell, &Tensor, &[Tensor], &Weights) -> Result<Vec<Tensor>>,
-    cell: Cell,
-    direction: Direction,
-    steps: &Steps,
-    x: &Tensor,
-    initial: Option<&[Tensor]>,
-    weights: &Weights,
-) -> Result<Tensor> {
     let inputs = x.matmul(&weights.input.t()?)?.broadcast_add(&weights.bias)?; // [rows, gates · dim]
     let dim = weights.hidden.dim(1)?;
     let zeros = Tensor::zeros((steps.batch(), dim), x.dtype(), x.device())?;

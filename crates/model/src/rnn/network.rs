@@ -7,6 +7,8 @@
 //! whatever the configuration. Dropout draws the same masks as the fused path, on the CPU, so
 //! both train alike, number for number up to rounding.
 
+use std::sync::Arc;
+
 use attn::multi_head::reference::expected_surprise;
 use attn::{Attention, Guide, Mask, Memory, attentional_state};
 use candle_core::{DType, Tensor};
@@ -119,7 +121,7 @@ impl Network<'_> {
     fn encoder_layer(
         &self,
         layer: usize,
-        steps: &Steps,
+        steps: &Arc<Steps>,
         x: &Tensor,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let cell = Cell::from(self.config.cell);
@@ -127,11 +129,10 @@ impl Network<'_> {
         let (mut states, mut finals) = (Vec::new(), vec![Vec::new(); cell.states()]);
         for &direction in encoder::directions(self.config) {
             let weights = self.weights(&encoder::layer_name(layer, &direction));
-            let step = match self.tensors.way() {
-                Way::Plain => reference::step,
-                Way::Gpu(_) => gpu::recurrent::step,
+            let out = match self.tensors.way() {
+                Way::Plain => reference::recurrent(cell, direction, steps, x, None, &weights)?,
+                Way::Gpu(_) => gpu::recurrent::layer(cell, direction, steps, x, &weights)?,
             };
-            let out = reference::recurrent_by(step, cell, direction, steps, x, None, &weights)?;
             let hidden = out.narrow(0, 0, rows)?; // [src rows, direction_dim]
             finals[0].push(pick(&hidden, &last_rows(steps, direction))?);
             if cell == Cell::Lstm {
