@@ -17,6 +17,8 @@ fn main() {
         .include("cpp")
         // Jumps between stacks are what the checks would take for a mistake.
         .flag_if_supported("-U_FORTIFY_SOURCE")
+        // Kernels read four words at once where numbers of sixteen bits lie.
+        .flag_if_supported("-fno-strict-aliasing")
         .flag_if_supported("-Wno-unknown-pragmas")
         .file("cpp/emulate.cpp")
         .try_compile("emulate");

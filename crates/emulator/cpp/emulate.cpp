@@ -44,6 +44,9 @@ static inline __nv_bfloat16 __float2bfloat16_rn(float value) {
 struct Dim {
     uint32_t x, y, z;
 };
+struct uint4 {
+    uint32_t x, y, z, w;
+};
 static Dim gridDim, blockDim, blockIdx, threadIdx;
 
 namespace {
@@ -161,6 +164,7 @@ template <class T> T exchange(T value, uint32_t from) {
 } // namespace
 
 static inline void __syncthreads() { hand_over(AT_BLOCK); }
+static inline void __syncwarp() { hand_over(AT_WARP); }
 template <class T> static T __shfl_xor_sync(unsigned, T value, int lanes) {
     return exchange(value, (running % LANES) ^ lanes);
 }
@@ -168,6 +172,33 @@ template <class T> static T __shfl_sync(unsigned, T value, int lane) {
     return exchange(value, lane);
 }
 #define DYNAMIC_SHARED(name) float* name = dynamic_shared
+
+// Half `half` of a register of two numbers of sixteen bits.
+static inline float half_of(uint32_t word, uint32_t half) {
+    return __bfloat162float({(uint16_t)(word >> (16 * half))});
+}
+
+// What tensor cores do with the fragments of a warp, in the layout that PTX gives to
+// mma.m16n8k16: see product.cu. The sixteen products of a link are added exactly.
+static inline void multiply_add(float* d, const uint32_t* a, const uint32_t* b) {
+    static uint32_t fragments[MOST][6];
+    memcpy(fragments[running], a, 16);
+    memcpy(fragments[running] + 4, b, 8);
+    hand_over(AT_WARP);
+    const uint32_t(*warp)[6] = fragments + running / LANES * LANES;
+    uint32_t group = running % LANES / 4, place = running % LANES % 4;
+    for (uint32_t c = 0; c < 4; c++) {
+        double sum = d[c];
+        for (uint32_t k = 0; k < 16; k++) {
+            uint32_t register_of_a = c / 2 + k / 8 * 2, register_of_b = 4 + k / 8;
+            uint32_t row = warp[group * 4 + k % 8 / 2][register_of_a];
+            uint32_t column = warp[(2 * place + c % 2) * 4 + k % 8 / 2][register_of_b];
+            sum += (double)half_of(row, k % 2) * half_of(column, k % 2);
+        }
+        d[c] = (float)sum;
+    }
+    hand_over(AT_WARP);
+}
 
 #include "kernels.cu"
 

@@ -9,3 +9,5 @@
 #include "attention.cu"
 #include "adam.cu"
 #include "recurrent.cu"
+#include "product.cu"
+#include "search.cu"

@@ -12,6 +12,8 @@
 //! | [`cross_entropy()`] | projection and label-smoothed loss | [`crate::cross_entropy::reference`] |
 //! | [`recurrent`] | the gates of an LSTM or GRU step | [`crate::recurrent::reference`] |
 //! | [`adam`] | an optimizer's update in place | `train::Optimizer` |
+//! | [`Linear`] | `x Wᵀ + b` and what follows, with one order of summation | [`crate::affine`] |
+//! | [`search`] | a step of search: attention to what was read, the best tokens | `attn::multi_head` |
 //!
 //! Numbers are `f32` or `bf16`; parameters of norms and biases, statistics and sums are `f32`
 //! always. Dropout draws the masks of the CPU. No sum depends on the order in which threads come
@@ -35,7 +37,9 @@ mod grid;
 mod launch;
 mod norm;
 mod operation;
+mod product;
 pub mod recurrent;
+pub mod search;
 mod sums;
 
 pub use self::activation::activate;
@@ -46,4 +50,5 @@ pub use self::dropout::{drop_and_add, factors as dropout_factors};
 pub use self::embedding::{Embedding, Occurrences, embed};
 pub use self::launch::{Host, HostLaunch, install_host};
 pub use self::norm::normalise;
+pub use self::product::Linear;
 pub use self::sums::norm as gradient_norm;

@@ -28,6 +28,15 @@ pub fn activate(
     apply(Activate { activation, gated, mask: mask.copied() }, &[&x.contiguous()?])
 }
 
+/// The number of a function in `elements.cu`.
+pub(super) fn number(activation: Activation) -> u32 {
+    match activation {
+        Activation::Relu => 0,
+        Activation::Gelu => 1,
+        Activation::Swish => 2,
+    }
+}
+
 struct Activate {
     activation: Activation,
     gated: bool,
@@ -40,18 +49,10 @@ impl Activate {
         Ok(if self.gated { columns / 2 } else { columns })
     }
 
-    fn kind(&self) -> u32 {
-        match self.activation {
-            Activation::Relu => 0,
-            Activation::Gelu => 1,
-            Activation::Swish => 2,
-        }
-    }
-
     /// The parameters that end both kernels.
     fn finish(&self, launch: Launch, rows: usize, width: usize) -> Result<()> {
         let n = rows * width;
-        let launch = launch.u64(n as u64).u32(width as u32).u32(self.kind());
+        let launch = launch.u64(n as u64).u32(width as u32).u32(number(self.activation));
         launch.u32(self.gated.into()).mask(self.mask.as_ref()).run(Grid::elements(n))
     }
 }

@@ -12,8 +12,8 @@ pub(super) struct Array {
 }
 
 impl Array {
-    /// Numbers of any value: a kernel writes them all. On the host they are NaNs, so that one that
-    /// was forgotten shows.
+    /// Numbers of any value: a kernel writes them all. On the host they are NaNs, or no
+    /// index of anything, so that one that was forgotten shows.
     pub(super) fn new(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Self> {
         let shape = shape.into();
         let n = shape.elem_count();
@@ -22,6 +22,7 @@ impl Array {
                 DType::F32 => CpuStorage::F32(vec![f32::NAN; n]),
                 DType::BF16 => CpuStorage::BF16(vec![bf16::NAN; n]),
                 DType::F64 => CpuStorage::F64(vec![f64::NAN; n]),
+                DType::U32 => CpuStorage::U32(vec![u32::MAX; n]),
                 _ => bail!("kernels write no {dtype:?}"),
             }),
             #[cfg(feature = "cuda")]
@@ -37,6 +38,7 @@ impl Array {
             Storage::Cpu(CpuStorage::F32(values)) => values.as_mut_ptr() as u64,
             Storage::Cpu(CpuStorage::BF16(values)) => values.as_mut_ptr() as u64,
             Storage::Cpu(CpuStorage::F64(values)) => values.as_mut_ptr() as u64,
+            Storage::Cpu(CpuStorage::U32(values)) => values.as_mut_ptr() as u64,
             #[cfg(feature = "cuda")]
             Storage::Cuda(storage) => super::driver::address(storage)?,
             _ => bail!("kernels write no such storage"),

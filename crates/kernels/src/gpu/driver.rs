@@ -29,6 +29,7 @@ pub(super) fn alloc(device: &CudaDevice, dtype: DType, n: usize) -> Result<CudaS
             DType::F32 => Slice::F32(device.alloc(n)?),
             DType::BF16 => Slice::BF16(device.alloc(n)?),
             DType::F64 => Slice::F64(device.alloc(n)?),
+            DType::U32 => Slice::U32(device.alloc(n)?),
             DType::U8 => Slice::U8(device.alloc(n)?),
             _ => bail!("kernels write no {dtype:?}"),
         }
