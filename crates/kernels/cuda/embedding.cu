@@ -2,7 +2,7 @@
 #include "common.cuh"
 
 // y[row] = mask ⊙ (scale · kept · table[ids[row]] + positions[places[row]]), where `kept` is zero
-// for words that are dropped whole.
+// for words that are dropped whole. Without `places` all rows are at the first.
 template <class T>
 __device__ void embed(const float* table, const uint32_t* ids, const float* positions,
                       const uint32_t* places, T* y, uint64_t n, uint32_t dim, float scale,
@@ -12,7 +12,7 @@ __device__ void embed(const float* table, const uint32_t* ids, const float* posi
         uint32_t column = (uint32_t)(i % dim);
         float kept = dropout_factor(words, row) > 0.0f ? scale : 0.0f;
         float value = kept * table[(uint64_t)ids[row] * dim + column];
-        if (positions) value += positions[(uint64_t)places[row] * dim + column];
+        if (positions) value += positions[(places ? (uint64_t)places[row] * dim : 0) + column];
         y[i] = down<T>(value * dropout_factor(mask, i));
     }
 }

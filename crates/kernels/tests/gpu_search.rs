@@ -52,7 +52,10 @@ fn linear_layers_with_what_follows() -> Result<()> {
             let active = Linear { activation: Some(Activation::Relu), ..layer };
             for (found, expected) in [
                 (in_every_order(|| layer.forward(&x, None))?, biased.clone()),
-                (in_every_order(|| layer.forward(&x, Some(&added)))?, (&biased + wide(&residual)?)?),
+                (
+                    in_every_order(|| layer.forward(&x, Some(&added)))?,
+                    (&biased + wide(&residual)?)?,
+                ),
                 (in_every_order(|| active.forward(&x, None))?, relu),
                 (in_every_order(|| bare.forward(&x, None))?, plain),
             ] {
@@ -155,7 +158,8 @@ fn hypotheses_see_their_own_past() -> Result<()> {
                 known = parents.iter().map(|&row| known[row as usize].clone()).collect();
             }
             past.read(known.len(), parents.as_deref())?;
-            let x = of((known.len(), 3 * dim), f64::from(step) * 0.37, dtype)?.to_device(&device)?;
+            let x =
+                of((known.len(), 3 * dim), f64::from(step) * 0.37, dtype)?.to_device(&device)?;
             past.append(1, &x)?;
             let found = rows(&in_every_order(|| heads.to_past(&x, &past, 1, most))?)?;
             for ((x, known), found) in rows(&x)?.iter().zip(&mut known).zip(found) {
@@ -184,14 +188,13 @@ fn hypotheses_see_their_sentence() -> Result<()> {
         let spans = Spans::new(&places, &device)?;
         assert_eq!(spans.longest(), 40);
         let attended = heads.to_memory(&query, &memory, &spans)?;
-        let found = rows(&in_every_order(|| {
-            Ok(heads.to_memory(&query, &memory, &spans)?.contexts)
-        })?)?;
-        let weights = |wanted, scale| -> Result<Vec<Vec<f32>>> {
-            rows(&heads.weights((&query, &memory, &spans), &attended, wanted, scale)?)
+        let found =
+            rows(&in_every_order(|| Ok(heads.to_memory(&query, &memory, &spans)?.contexts))?)?;
+        let weights = |wanted| -> Result<Vec<Vec<f32>>> {
+            rows(&heads.weights((&query, &memory, &spans), &attended, wanted)?)
         };
-        let (mean, one) = (weights(Wanted::Mean, 0.5)?, weights(Wanted::One(1), 1.0)?);
-        let each = weights(Wanted::Each, 1.0)?;
+        let (mean, one) = (weights(Wanted::Mean)?, weights(Wanted::One(1))?);
+        let each = weights(Wanted::Each)?;
         let (query, memory) = (rows(&query)?, rows(&memory)?);
         for (row, &(start, len)) in places.iter().enumerate() {
             let words = &memory[start..start + len];
@@ -199,7 +202,7 @@ fn hypotheses_see_their_sentence() -> Result<()> {
             let values: Vec<Vec<f32>> = words.iter().map(|word| word[dim..].to_vec()).collect();
             let (contexts, weights) = attend(heads, &query[row], &keys, &values);
             close(&found[row], &contexts, precision(dtype));
-            let column = |i: usize| weights.iter().map(|head| head[i]).sum::<f64>() / 6.0;
+            let column = |i: usize| weights.iter().map(|head| head[i]).sum::<f64>() / 3.0;
             close(&mean[row][..len], &(0..len).map(column).collect::<Vec<_>>(), 1e-5);
             close(&one[row][..len], &weights[1], 1e-5);
             for (head, weights) in weights.iter().enumerate() {

@@ -19,6 +19,7 @@ mod ready;
 mod rnn;
 mod shortlist;
 mod source;
+mod step;
 mod tensors;
 mod transformer;
 
@@ -26,7 +27,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{Deferred, Mixed, Mode, Real, logits};
+use kernels::{Deferred, Mixed, Mode, Real};
 use serde::{Deserialize, Serialize};
 
 use crate::tensors::Way;
@@ -43,6 +44,7 @@ pub use guide::Guide;
 pub use parameters::{Init, Parameters, Spec};
 pub use ready::{Ready, State};
 pub use shortlist::{SHORTLIST, Shortlist};
+pub use step::Step;
 pub use transformer::Attended;
 
 /// Ids with a meaning of their own.
@@ -122,46 +124,12 @@ pub trait EncoderDecoder {
     /// # Errors
     /// If there is no such row.
     fn select(&self, state: &mut Self::State, rows: &[usize]) -> Result<()>;
-}
 
-/// What a step gives for each row.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Step {
-    /// A number for every token that may come next: `[rows, vocab]`, row by row. With the shift of
-    /// its row it is the log-probability of the token, in nats.
-    pub scores: Vec<f32>,
-    /// What makes log-probabilities of the scores of a row: `[rows]`. NaN if one of the scores is.
-    pub shifts: Vec<f32>,
-    /// The largest of each [`CHUNK`](kernels::logits::CHUNK) scores of a row:
-    /// `[rows, vocab / CHUNK]`, rounded up. What is best is found without looking at
-    /// everything.
-    pub peaks: Vec<f32>,
-    /// Attention over the source, the last entry for its EOS: `[src_len + 1]` for each row.
-    /// Empty for a model without attention.
-    pub weights: Vec<Vec<f32>>,
-}
-
-impl Step {
-    /// A step of these log-probabilities `[rows, vocab]`.
-    ///
-    /// # Panics
-    /// If `vocab` is zero.
-    pub fn of_log_probs(log_probs: Vec<f32>, vocab: usize, weights: Vec<Vec<f32>>) -> Self {
-        let chunks = vocab.div_ceil(logits::CHUNK);
-        let rows = log_probs.chunks_exact(vocab);
-        let mut peaks = vec![0.0; rows.len() * chunks];
-        let mut shifts = Vec::new();
-        for (row, peaks) in rows.zip(peaks.chunks_exact_mut(chunks)) {
-            logits::peaks(row, peaks);
-            shifts.push(if row.iter().any(|x| x.is_nan()) { f32::NAN } else { 0.0 });
-        }
-        Self { scores: log_probs, shifts, peaks, weights }
-    }
-
-    /// The log-probabilities of a row, in nats: `[vocab]`.
-    pub fn log_probs(&self, row: usize, vocab: usize) -> impl Iterator<Item = f32> {
-        let shift = self.shifts[row];
-        self.scores[row * vocab..][..vocab].iter().map(move |score| score + shift)
+    /// Promises, before the first [`read`](Self::read), that nobody looks at tokens beyond the `most`
+    /// best of a row and the end of the sentence. A model that computes far from the processor then
+    /// leaves all others impossible; by itself it does not.
+    fn look_at(&self, state: &mut Self::State, most: usize) {
+        let _ = (state, most);
     }
 }
 
@@ -429,16 +397,34 @@ impl Model {
         }
     }
 
-    /// Makes the model ready to search, in the precision that it is stored in. Search runs on the
-    /// CPU: parameters on another device are copied, once, as they are now.
+    /// Makes the model ready to search, as it is now, in the precision that it is stored in: where its
+    /// parameters are, if that is a GPU and it is a Transformer, and else on the CPU.
     ///
     /// # Errors
     /// If its parameters are not `f32`.
     pub fn ready(&self) -> Result<Ready> {
-        self.ready_in(self.stored)
+        let on_gpu = !self.parameters.device().is_cpu();
+        match self.config {
+            ModelConfig::Transformer(_) if on_gpu => self.ready_on_gpu(self.stored),
+            _ => self.ready_in(self.stored),
+        }
     }
 
-    /// [`Self::ready`] in another precision.
+    /// Makes a Transformer ready to search on the GPU that its parameters are on, by
+    /// [`kernels::gpu`]. With [`SearchPrecision::Int8`] weights are those of eight bits, and products
+    /// in bfloat16.
+    ///
+    /// # Errors
+    /// If its parameters are not `f32`, it is no Transformer, or no kernels run there.
+    pub fn ready_on_gpu(&self, precision: SearchPrecision) -> Result<Ready> {
+        match precision {
+            SearchPrecision::Int8 => Ready::on_gpu(&self.quantized()?, DType::BF16),
+            SearchPrecision::Bf16 => Ready::on_gpu(self, DType::BF16),
+            SearchPrecision::F32 => Ready::on_gpu(self, DType::F32),
+        }
+    }
+
+    /// [`Self::ready`] on the CPU, in another precision.
     ///
     /// # Errors
     /// As there.

@@ -106,8 +106,9 @@ impl Linear {
     pub(crate) fn predict(&self, x: &[f32], room: &mut Room, step: &mut Step) {
         let (input, output) = self.sizes();
         let (rows, chunks) = (x.len() / input, output.div_ceil(CHUNK));
-        let Step { scores, shifts, peaks, .. } = step;
+        let Step { scores, shifts, peaks, possible, .. } = step;
         let Room { activations, sums, .. } = room;
+        *possible = None;
         scores.resize(rows * output, 0.0);
         peaks.resize(rows * chunks, 0.0);
         sums.resize(rows * chunks, 0.0);

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use candle_core::DType;
+
 use crate::linear::{Linear, Room};
 use crate::shortlist::{Candidates, ShortOutput, Shortlist};
 use crate::source::Source;
@@ -12,34 +14,35 @@ use crate::{
     TransformerConfig, Vocabs, rnn, transformer,
 };
 
-/// A model made ready to search: its weights packed, once for all sentences.
+/// A model made ready to search, once for all sentences: its weights packed, or on a GPU.
 #[derive(Debug)]
 pub struct Ready {
     vocabs: Vocabs,
     special: Special,
     family: Family,
-    /// Size of what the output layer sees.
-    dim: usize,
     output: Output,
 }
 
 /// What scores tokens.
 #[derive(Debug)]
 enum Output {
-    /// All of the vocabulary.
-    All(Linear),
-    /// Those of a shortlist.
-    Short(ShortOutput),
+    /// All of the vocabulary, of rows of this size.
+    All(Linear, usize),
+    /// Those of a shortlist, of rows of this size.
+    Short(ShortOutput, usize),
+    /// The family itself, where the rows are.
+    Within,
 }
 
 #[derive(Debug)]
 enum Family {
     Rnn(Box<rnn::Ready>),
     Transformer(Box<transformer::Ready>),
+    Gpu(Box<transformer::gpu::Ready>),
 }
 
 /// Where a search stands.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct State {
     /// The sentence of each hypothesis.
     rows: Vec<u32>,
@@ -51,10 +54,11 @@ pub struct State {
     step: Step,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum FamilyState {
     Rnn(rnn::State),
     Transformer(transformer::State),
+    Gpu(Box<transformer::gpu::State>),
 }
 
 impl Family {
@@ -117,10 +121,27 @@ impl Ready {
         let (_, _, name) = rnn::tables(tie);
         let ((sizes, weight), bias) = (source.matrix(name)?, source.numbers(BIAS)?);
         let output = match shortlist {
-            Some(list) => Output::Short(ShortOutput { list, weight, sizes, bias, precision }),
-            None => Output::All(Linear::new(sizes, weight, bias, precision)),
+            Some(list) => {
+                Output::Short(ShortOutput { list, weight, sizes, bias, precision }, sizes[1])
+            }
+            None => Output::All(Linear::new(sizes, weight, bias, precision), sizes[1]),
         };
-        Ok(Self { vocabs, special, family, dim: sizes[1], output })
+        Ok(Self { vocabs, special, family, output })
+    }
+
+    /// Of a Transformer on a GPU, with rows of this type.
+    pub(crate) fn on_gpu(model: &Model, dtype: DType) -> Result<Self> {
+        let Model { parameters, special, vocabs, .. } = model;
+        let ModelConfig::Transformer(config) = &model.config else {
+            return Err(Error::NotOnGpu { what: "recurrent models" });
+        };
+        let ready = transformer::gpu::Ready::new(config, parameters, *special, dtype)?;
+        Ok(Self {
+            vocabs: vocabs.clone(),
+            special: *special,
+            family: Family::Gpu(Box::new(ready)),
+            output: Output::Within,
+        })
     }
 
     /// Reads alignments from this attention instead of [`Attended::default`].
@@ -139,6 +160,7 @@ impl Ready {
                 Err(Error::NoSuchHead { what, found, has })
             }
             Family::Transformer(ready) => ready.attend(attended),
+            Family::Gpu(ready) => ready.attend(attended),
         }
     }
 }
@@ -151,6 +173,7 @@ impl Ready {
             Family::Rnn(ready) if ready.attends() => (1, 1),
             Family::Rnn(_) => (0, 0),
             Family::Transformer(ready) => ready.attentions(),
+            Family::Gpu(ready) => ready.attentions(),
         }
     }
 }
@@ -171,12 +194,13 @@ impl EncoderDecoder for Ready {
         let family = match &self.family {
             Family::Rnn(ready) => FamilyState::Rnn(ready.start(src)?),
             Family::Transformer(ready) => FamilyState::Transformer(ready.start(src)?),
+            Family::Gpu(ready) => FamilyState::Gpu(Box::new(ready.start(src)?)),
         };
         let candidates = match &self.output {
-            Output::Short(short) => {
+            Output::Short(short, _) => {
                 src.iter().map(|src| short.of(src, self.special)).collect::<Result<Vec<_>>>()?
             }
-            Output::All(_) => Vec::new(),
+            Output::All(..) | Output::Within => Vec::new(),
         };
         Ok(State {
             rows: (0..src.len() as u32).collect(),
@@ -197,6 +221,7 @@ impl EncoderDecoder for Ready {
             (Family::Transformer(ready), FamilyState::Transformer(state)) => {
                 ready.read(state, last)
             }
+            (Family::Gpu(ready), FamilyState::Gpu(state)) => ready.read(state, last),
             _ => Err(Error::ForeignState),
         }
     }
@@ -209,19 +234,23 @@ impl EncoderDecoder for Ready {
         let (x, weights) = match (&self.family, family) {
             (Family::Rnn(_), FamilyState::Rnn(state)) => state.results(),
             (Family::Transformer(_), FamilyState::Transformer(state)) => state.results(),
+            (Family::Gpu(ready), FamilyState::Gpu(state)) => {
+                return ready.predict(state, rows, step);
+            }
             _ => return Err(Error::ForeignState),
         };
-        let dim = self.dim;
+        let dim = match &self.output {
+            Output::All(_, dim) | Output::Short(_, dim) => *dim,
+            Output::Within => return Err(Error::ForeignState),
+        };
         let x = &x[rows.start * dim..rows.end * dim];
         step.weights.clear();
         step.weights.extend(weights[rows.clone()].iter_mut().map(std::mem::take));
-        if let Output::All(output) = &self.output {
+        if let Output::All(output, _) = &self.output {
             output.predict(x, room, step);
             return Ok(());
         }
-        step.scores.clear();
-        step.shifts.clear();
-        step.peaks.clear();
+        step.begin();
         let mut rest = x;
         for rows in sentences[rows].chunk_by(|a, b| a == b) {
             let (x, others) = rest.split_at(rows.len() * dim);
@@ -240,10 +269,17 @@ impl EncoderDecoder for Ready {
             (Family::Transformer(ready), FamilyState::Transformer(state)) => {
                 ready.select(state, rows);
             }
+            (Family::Gpu(_), FamilyState::Gpu(state)) => state.select(rows),
             _ => return Err(Error::ForeignState),
         }
         state.rows = rows.iter().map(|&row| state.rows[row]).collect();
         Ok(())
+    }
+
+    fn look_at(&self, state: &mut State, most: usize) {
+        if let FamilyState::Gpu(state) = &mut state.family {
+            state.look_at(most);
+        }
     }
 }
 

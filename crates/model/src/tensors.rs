@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use kernels::activation::{self, Activation};
 use kernels::dropout::Mask;
@@ -12,7 +12,7 @@ use kernels::norm::{self, Norm};
 use kernels::{Mode, Real};
 
 use crate::parameters::Parameters;
-use crate::{Error, Result};
+use crate::{Error, Result, compact};
 
 /// How a network over tensors computes its layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,12 @@ pub(crate) enum Way {
 }
 
 /// A network's parameters by name, on the tape to train, off it otherwise; and its layers.
+#[derive(Clone, Debug)]
 pub(crate) struct Tensors {
     parameters: HashMap<String, Tensor>,
     way: Way,
+    /// Whether a row's result must not depend on how many rows there are, as in search.
+    fixed: bool,
 }
 
 impl Tensors {
@@ -36,7 +39,23 @@ impl Tensors {
             Mode::Eval => tensor.detach(),
         };
         let parameters = parameters.iter().map(|(name, var)| (name.into(), tensor(var))).collect();
-        Self { parameters, way }
+        Self { parameters, way, fixed: false }
+    }
+
+    /// Parameters for search on a GPU with rows of this type, off the tape: matrices of products
+    /// converted once, `tables` of words as they are.
+    pub(crate) fn for_search(
+        parameters: &Parameters,
+        dtype: DType,
+        tables: &[&str],
+    ) -> Result<Self> {
+        let tensor = |(name, var): (&str, &Var)| {
+            let product = compact::is_matrix(name, var.dims()) && !tables.contains(&name);
+            let tensor = if product { var.to_dtype(dtype)? } else { var.as_tensor().clone() };
+            Ok((name.to_owned(), tensor.detach()))
+        };
+        let parameters = parameters.iter().map(tensor).collect::<Result<_>>()?;
+        Ok(Self { parameters, way: Way::Gpu(dtype), fixed: true })
     }
 
     /// A parameter that the configuration lists.
@@ -79,8 +98,15 @@ impl Tensors {
         let (weight, bias) = (get("weight"), get("bias"));
         Ok(match self.way {
             Way::Plain => x.matmul(&weight.t()?)?.broadcast_add(bias)?,
+            Way::Gpu(_) if self.fixed => self.linear(prefix, None).forward(x, None)?,
             Way::Gpu(dtype) => gpu::affine(x, &weight.to_dtype(dtype)?, bias)?,
         })
+    }
+
+    /// The layer of `{prefix}.weight` and `{prefix}.bias`, in the type of the rows.
+    pub(crate) fn linear(&self, prefix: &str, activation: Option<Activation>) -> gpu::Linear<'_> {
+        let get = |part: &str| self.get(&format!("{prefix}.{part}"));
+        gpu::Linear { weight: get("weight"), bias: Some(get("bias")), activation }
     }
 
     /// The rows of `x` `[rows, dim]` normalised, with `{prefix}.weight` and perhaps

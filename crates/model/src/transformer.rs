@@ -20,7 +20,7 @@ use kernels::norm::normalise;
 use kernels::{Mode, Real};
 
 pub use search::Attended;
-pub(crate) use search::{Ready, State};
+pub(crate) use search::{Ready, State, gpu};
 
 use self::attention::{CROSS_PARTS, CrossAttention, GuidedHeads, SELF_PARTS, SelfAttention};
 use self::embedding::Embed;

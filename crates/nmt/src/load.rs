@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use model::checkpoint::CONFIG;
-use model::{Attended, ModelDir, Ready, SHORTLIST, SearchPrecision, Shortlist, Vocabs};
+use model::{
+    Attended, ModelConfig, ModelDir, Ready, SHORTLIST, SearchPrecision, Shortlist, Vocabs,
+};
 use text::Tokenizers;
 use translate::{
     Ensemble, SearchConfig, Translator,
@@ -15,7 +17,7 @@ use translate::{
 use crate::{
     attended::AttendedArgs,
     cli::Session,
-    console::{Hint, count},
+    console::{Hint, Misuse, count},
     ensemble::EnsembleArgs,
 };
 
@@ -47,13 +49,26 @@ pub(crate) fn reading(dir: &Path, asked: &Asked) -> anyhow::Result<Reading> {
     Ok(reading.unwrap_or_default())
 }
 
+/// How many times as many tokens a batch has on a GPU, which a batch of the processor leaves idle.
+const ON_GPU: usize = 16;
+
+/// How the model in `dir` is searched, unless somebody asks for something else.
+fn config(dir: &Path, session: &Session<'_>) -> anyhow::Result<SearchConfig> {
+    let mut config = failed(dir, SearchConfig::open(dir).map_err(Into::into))?;
+    if !session.device.is_cpu() {
+        let tokens = config.batch_tokens.get().saturating_mul(ON_GPU);
+        config.batch_tokens = tokens.try_into().unwrap_or(config.batch_tokens);
+    }
+    Ok(config)
+}
+
 /// Loads the model in `dir` with its tokenizers and search settings, and those beside it.
 pub(crate) fn translator(
     dir: &Path,
     asked: Asked,
     session: &Session<'_>,
 ) -> anyhow::Result<Loaded> {
-    let config = failed(dir, SearchConfig::open(dir).map_err(Into::into))?;
+    let config = config(dir, session)?;
     let read = failed(dir, reading(dir, &asked))?;
     let (first, tokenizers) = ready(dir, read.attended, &asked, session)?;
     let EnsembleArgs { others, mean } = &asked.ensemble;
@@ -83,7 +98,7 @@ pub(crate) fn single(
     asked: &Asked,
     session: &Session<'_>,
 ) -> anyhow::Result<Translator<Ready>> {
-    let config = failed(dir, SearchConfig::open(dir).map_err(Into::into))?;
+    let config = config(dir, session)?;
     let read = failed(dir, reading(dir, asked))?;
     let (model, tokenizers) = ready(dir, read.attended, asked, session)?;
     let mut translator =
@@ -105,16 +120,26 @@ fn ready(
         check_tokenizers(model.vocabs(), &tokenizers)?;
         let (precision, n_parameters) = (asked.precision.unwrap_or(model.stored()), model.count());
         let list = asked.shortlist.then(|| shortlist(dir, model.vocabs())).transpose()?;
-        let mut ready = model.ready_with(precision, list)?;
+        let on_gpu =
+            !session.device.is_cpu() && matches!(model.config(), ModelConfig::Transformer(_));
+        let mut ready = match on_gpu {
+            true => model.load(&session.device)?.ready_on_gpu(precision)?,
+            false => model.ready_with(precision, list)?,
+        };
         ready.attend(attended)?;
-        anyhow::Ok((n_parameters, ready, tokenizers))
+        anyhow::Ok((n_parameters, ready, tokenizers, on_gpu))
     };
     if asked.shortlist {
+        if !session.device.is_cpu() {
+            let why = "`--shortlist` is for the CPU: a GPU scores all tokens at once";
+            return Err(Misuse(why.into()).into());
+        }
         ensure_shortlist(dir).hint("`nmt shortlist MODEL SRC TGT` makes it")?;
     }
-    let (n_parameters, ready, tokenizers) = failed(dir, load())?;
+    let (n_parameters, ready, tokenizers, on_gpu) = failed(dir, load())?;
     let parameters = count(n_parameters);
-    let told = format!("{} · {parameters} parameters · {}", dir.display(), session.machine());
+    let machine = if on_gpu { session.machine() } else { session.processor() };
+    let told = format!("{} · {parameters} parameters · {machine}", dir.display());
     session.console.note("model", told);
     Ok((ready, tokenizers))
 }

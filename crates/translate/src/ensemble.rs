@@ -194,6 +194,13 @@ impl<M: EncoderDecoder> EncoderDecoder for Ensemble<M> {
         Ok(())
     }
 
+    fn look_at(&self, state: &mut Self::State, most: usize) {
+        // What is best together need not be among the best of one.
+        if self.others.is_empty() {
+            self.first.look_at(&mut state.first, most);
+        }
+    }
+
     fn select(&self, state: &mut Self::State, rows: &[usize]) -> model::Result<()> {
         for (member, state) in self.others.iter().zip(&mut state.others) {
             member.model.select(state, rows)?;

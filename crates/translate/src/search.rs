@@ -91,21 +91,43 @@ pub fn search_required<M: EncoderDecoder>(
     let constrained = required.iter().flatten().any(|required| !required.phrases.is_empty());
     config.check(constrained)?;
     let (n_best, width) = (config.n_best.get(), config.width());
+    let tasks = Tasks { tasks: &tasks, look_at: looked_at(config, &required) };
     if let Some(Diverse { groups, strength }) = config.diverse {
-        return run(model, &tasks, |task| {
+        return run(model, tasks, |task| {
             DiverseBeam::new(&rules(task), width, groups, strength, n_best)
         });
     }
     if let Some(n) = config.alternatives {
-        return run(model, &tasks, |task| Alternatives::new(rules(task), n.get(), width));
+        return run(model, tasks, |task| Alternatives::new(rules(task), n.get(), width));
     }
     match (&config.sample, width) {
         (Some(how), _) => {
-            run(model, &tasks, |task| Sample::new(rules(task), how.clone(), n_best, task.src))
+            run(model, tasks, |task| Sample::new(rules(task), how.clone(), n_best, task.src))
         }
-        (None, 1) if !constrained => run(model, &tasks, |task| Greedy::new(rules(task))),
-        (None, width) => run(model, &tasks, |task| Beam::new(rules(task), width, n_best)),
+        (None, 1) if !constrained => run(model, tasks, |task| Greedy::new(rules(task))),
+        (None, width) => run(model, tasks, |task| Beam::new(rules(task), width, n_best)),
     }
+}
+
+/// The sentences of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Tasks<'a> {
+    tasks: &'a [Task<'a>],
+    /// How many tokens of a row their search looks at; all without it.
+    look_at: Option<usize>,
+}
+
+/// How many of the best tokens of a row a search looks at, the end of the sentence aside: those that it
+/// may choose, and those that it never does. None if it may look at any.
+fn looked_at(config: &SearchConfig, required: &[Option<Arc<Requirements>>]) -> Option<usize> {
+    let free = required.iter().all(Option::is_none)
+        && config.no_repeat_ngram == 0
+        && config.sample.is_none()
+        && config.diverse.is_none()
+        && config.alternatives.is_none();
+    // As many may end as there are hypotheses; padding, begin, end and unknown may be forbidden.
+    const FORBIDDEN: usize = 4;
+    free.then(|| 2 * config.width() + FORBIDDEN)
 }
 
 /// One sentence on its way to a translation.
@@ -284,7 +306,7 @@ impl Next {
 /// Searches all sentences that are not empty in one batch.
 fn run<M: EncoderDecoder, S: Sentence>(
     model: &M,
-    tasks: &[Task<'_>],
+    Tasks { tasks, look_at }: Tasks<'_>,
     sentence: impl Fn(&Task<'_>) -> S,
 ) -> Result<Vec<Vec<Hypothesis>>> {
     let mut results = vec![vec![Hypothesis::empty()]; tasks.len()];
@@ -295,6 +317,9 @@ fn run<M: EncoderDecoder, S: Sentence>(
     }
     let mut live: Vec<(usize, S)> = filled().map(|(idx, task)| (idx, sentence(task))).collect();
     let mut state = model.start(&batch)?;
+    if let Some(most) = look_at {
+        model.look_at(&mut state, most);
+    }
     let mut last = vec![model.special().bos; live.len()];
     let (mut next, mut step) = (Next::default(), Step::default());
 
@@ -349,7 +374,7 @@ fn advance<S: Sentence>(
     vocab: usize,
     next: &mut Next,
 ) -> Result<()> {
-    let Step { scores, shifts, peaks, weights } = step;
+    let Step { scores, shifts, peaks, weights, .. } = step;
     let (mut scores, mut shifts) = (&mut scores[..], &shifts[..]);
     let (mut peaks, mut weights) = (&mut peaks[..], &mut weights[..]);
     for (_, sentence) in live {

@@ -135,6 +135,37 @@ pub fn to_memory(heads: Heads, query: &Tensor, memory: &Tensor) -> Result<Tensor
     apply(operation, &[&query.contiguous()?, &memory.contiguous()?])
 }
 
+/// Turns the first heads of the rows of `x`, in place, by rotary positions, a place for each row;
+/// backwards if `direction` is −1 instead of 1.
+///
+/// # Errors
+/// If `x` is not contiguous or of no type that kernels compute with.
+pub fn rotate(
+    x: &Tensor,
+    places: &Tensor,
+    heads: usize,
+    head_dim: usize,
+    direction: f32,
+) -> Result<()> {
+    let (rows, stride) = x.dims2()?;
+    let turned = heads * head_dim;
+    let n = rows * turned / 2;
+    if turned > stride || places.dims() != [rows] {
+        bail!("rotation: {turned} columns of {:?}, {:?} places", x.shape(), places.shape())
+    }
+    super::launch::in_place(x, |address| {
+        Launch::of("rotate", x.dtype(), x.device())?
+            .u64(address)
+            .input(places)?
+            .u64(n as u64)
+            .u32(stride as u32)
+            .u32(turned as u32)
+            .u32(head_dim as u32)
+            .f32(direction)
+            .run(Grid::elements(n))
+    })
+}
+
 impl Heads {
     fn dim(&self) -> usize {
         self.heads * self.head_dim
@@ -213,31 +244,13 @@ impl Attention {
         launch.value(sight).mask(self.heads.mask.as_ref()).run(grid)
     }
 
-    /// Turns queries and keys of `x` `[rows, 3 dim]`, in place.
-    fn rotate(&self, x: &Tensor, places: &Tensor, direction: f32) -> Result<()> {
-        let (rows, stride) = x.dims2()?;
-        let turned = 2 * self.heads.dim();
-        let n = rows * turned / 2;
-        super::launch::in_place(x, |address| {
-            Launch::of("rotate", x.dtype(), x.device())?
-                .u64(address)
-                .input(places)?
-                .u64(n as u64)
-                .u32(stride as u32)
-                .u32(turned as u32)
-                .u32(self.heads.head_dim as u32)
-                .f32(direction)
-                .run(Grid::elements(n))
-        })
-    }
-
     /// The inputs as attention takes them: turned, if there are rotary positions.
     fn turned(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         match &self.places {
             None => Ok(inputs.to_vec()),
             Some(places) => {
                 let x = inputs[0].copy()?;
-                self.rotate(&x, places, 1.0)?;
+                rotate(&x, places, 2 * self.heads.heads, self.heads.head_dim, 1.0)?;
                 Ok(vec![x])
             }
         }
@@ -303,7 +316,7 @@ impl Operation for Attention {
         self.finish(launch, sentences.n_key_tiles)?;
         let grads: Vec<Tensor> = grads.into_iter().map(Array::into_tensor).collect();
         if let Some(places) = &self.places {
-            self.rotate(&grads[0], places, -1.0)?;
+            rotate(&grads[0], places, 2 * heads.heads, heads.head_dim, -1.0)?;
         }
         Ok(grads.into_iter().map(Some).collect())
     }

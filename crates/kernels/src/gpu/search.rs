@@ -249,8 +249,8 @@ impl StepHeads {
         self.attend(query, 1, memory, Seen::Spans(spans))
     }
 
-    /// The weights of [`to_memory`](Self::to_memory), times `scale`: `[rows, longest span]`, or for
-    /// each head `[rows, heads · longest span]`. What a row does not have is zero.
+    /// The weights of [`to_memory`](Self::to_memory): `[rows, longest span]`, or for each head
+    /// `[rows, heads · longest span]`. What a row does not have is zero.
     ///
     /// # Errors
     /// If shapes do not fit.
@@ -259,7 +259,6 @@ impl StepHeads {
         (query, memory, spans): (&Tensor, &Tensor, &Spans),
         attended: &Attended,
         wanted: Wanted,
-        scale: f32,
     ) -> Result<Tensor> {
         let (first, heads) = match wanted {
             Wanted::Mean | Wanted::Each => (0, self.heads),
@@ -281,7 +280,7 @@ impl StepHeads {
                 .u32(spans.longest as u32)
                 .u32(first as u32)
                 .u32(heads as u32)
-                .f32(scale / heads as f32)
+                .f32(1.0 / heads as f32)
                 .u32(each.into())
                 .run(Grid::elements(n))?;
         }
@@ -357,6 +356,39 @@ impl StepHeads {
         };
         Ok(launch.value(step).value(seen))
     }
+}
+
+/// Rows of `table` `[vocab, dim]` of `f32` by `ids` `[rows]`, times `scale`, in a type; with `place`
+/// `[1, dim]` of `f32` that is added to each.
+///
+/// # Errors
+/// If shapes or types do not fit. Ids outside the table are the caller's to refuse.
+pub fn embed(
+    ids: &Tensor,
+    table: &Tensor,
+    place: Option<&Tensor>,
+    scale: f32,
+    dtype: DType,
+) -> Result<Tensor> {
+    check(table.device())?;
+    let (rows, dim) = (ids.dims1()?, table.dim(1)?);
+    if place.is_some_and(|place| place.dims() != [1, dim]) {
+        bail!("search: words {:?} at a place of another width", table.shape())
+    }
+    let mut out = Array::new((rows, dim), dtype, table.device())?;
+    Launch::of("embed", dtype, table.device())?
+        .input(table)?
+        .input(ids)?
+        .optional(place)?
+        .u64(0)
+        .output(&mut out)?
+        .u64((rows * dim) as u64)
+        .u32(dim as u32)
+        .f32(scale)
+        .mask(None)
+        .mask(None)
+        .run(Grid::elements(rows * dim))?;
+    Ok(out.into_tensor())
 }
 
 /// The best tokens of a row of scores.

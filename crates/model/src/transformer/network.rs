@@ -42,14 +42,22 @@ impl Transformer<'_> {
 }
 
 impl Transformer<'_> {
+    /// Encoded sentences for a search on a GPU, `[src rows, dim]`.
+    pub(super) fn encode_with(&self, tensors: Tensors, src: &Sentences) -> Result<Tensor> {
+        let around = self.between(&src.offsets, &src.offsets)?;
+        let places = Some([around.clone(), around.clone(), around]);
+        Network { of: *self, mode: &Mode::Eval, guide: None, tensors, places }.encode(src)
+    }
+
     /// Where the rows of a batch are on the device of the parameters.
     fn places(&self, batch: &Batch) -> Result<[Places; 3]> {
         let (src, tgt) = (&*batch.src.sentences.offsets, &*batch.reads.offsets);
-        let between = |query_offsets, key_offsets| -> Result<Places> {
-            let attention = self.heads(query_offsets, key_offsets, Visible::ALL, None);
-            Ok(attention.sentences_on(&self.parameters.device())?)
-        };
-        Ok([between(src, src)?, between(tgt, tgt)?, between(tgt, src)?])
+        Ok([self.between(src, src)?, self.between(tgt, tgt)?, self.between(tgt, src)?])
+    }
+
+    fn between(&self, query_offsets: &[usize], key_offsets: &[usize]) -> Result<Places> {
+        let attention = self.heads(query_offsets, key_offsets, Visible::ALL, None);
+        Ok(attention.sentences_on(&self.parameters.device())?)
     }
 
     fn heads<'b>(

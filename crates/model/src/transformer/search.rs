@@ -4,6 +4,7 @@
 //! summation that no other row changes: a hypothesis gets the same bits in any batch.
 
 mod encoder;
+pub(crate) mod gpu;
 mod run;
 mod weights;
 
@@ -55,6 +56,22 @@ enum Chosen {
 }
 
 impl Chosen {
+    /// Of a decoder of so many layers, if nothing is said.
+    fn usual(layers: usize) -> Self {
+        Self::One((layers - 1).saturating_sub(1), Heads::Mean)
+    }
+
+    fn new(attended: Attended, config: &TransformerConfig) -> Result<Self> {
+        Ok(match attended {
+            Attended::Layer { layer, head } => {
+                let layer = config.cross_layer(layer, head.as_slice())?;
+                Self::One(layer, head.map_or(Heads::Mean, Heads::One))
+            }
+            Attended::Mean => Self::Mean,
+            Attended::Each => Self::Each,
+        })
+    }
+
     /// What is wanted of a layer.
     fn of(self, l: usize) -> Option<Heads> {
         match self {
@@ -189,7 +206,7 @@ impl Ready {
         let table = values(tgt)?;
         let (encoder, decoder) = (config.encoder_layers.get(), config.decoder_layers.get());
         Ok(Self {
-            attended: Chosen::One((decoder - 1).saturating_sub(1), Heads::Mean),
+            attended: Chosen::usual(decoder),
             source: embedding("encoder", if src == tgt { table.clone() } else { values(src)? })?,
             encoder: (0..encoder).map(|l| read.encoder_layer(l)).collect::<Result<_>>()?,
             target: embedding("decoder", table)?,
@@ -201,14 +218,7 @@ impl Ready {
     }
 
     pub(crate) fn attend(&mut self, attended: Attended) -> Result<()> {
-        self.attended = match attended {
-            Attended::Layer { layer, head } => {
-                let layer = self.config.cross_layer(layer, head.as_slice())?;
-                Chosen::One(layer, head.map_or(Heads::Mean, Heads::One))
-            }
-            Attended::Mean => Chosen::Mean,
-            Attended::Each => Chosen::Each,
-        };
+        self.attended = Chosen::new(attended, &self.config)?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use model::{
 pub(crate) const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
 pub(crate) const SRC: [&[u32]; 3] = [&[5, 7, 4, 9, 6], &[8], &[4, 6, 10]];
 pub(crate) const TGT: [&[u32]; 3] = [&[9, 4], &[6, 5, 8, 7], &[]];
-const VOCAB: usize = 11;
+pub(crate) const VOCAB: usize = 11;
 
 pub(crate) fn size(n: usize) -> std::num::NonZeroUsize {
     n.try_into().expect("sizes here are not zero")

@@ -1,6 +1,7 @@
 //! What search promises, on a model that can be enumerated.
 
 mod beam;
+mod few;
 mod invariance;
 mod required;
 mod sampling;
@@ -57,6 +58,11 @@ fn penalties() -> [LengthPenalty; 4] {
 /// Sentences of which nothing is required.
 fn tasks(sources: &[Vec<u32>]) -> Vec<Task<'_>> {
     sources.iter().map(|src| Task { src, required: None }).collect()
+}
+
+/// The same for a search that looks at all tokens.
+fn all<'a>(tasks: &'a [Task<'a>]) -> Tasks<'a> {
+    Tasks { tasks, look_at: None }
 }
 
 /// The hypotheses of one sentence.

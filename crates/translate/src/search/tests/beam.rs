@@ -63,8 +63,8 @@ proptest! {
         let sources: Vec<Vec<u32>> = (0..5).map(|i| vec![4; i]).collect();
         let rules = |task: &Task<'_>| Rules::new(&config, SPECIAL, task);
         let tasks = tasks(&sources);
-        let greedy = run(&model, &tasks, |task| Greedy::new(rules(task))).unwrap();
-        let beam = run(&model, &tasks, |task| Beam::new(rules(task), 1, 1)).unwrap();
+        let greedy = run(&model, all(&tasks), |task| Greedy::new(rules(task))).unwrap();
+        let beam = run(&model, all(&tasks), |task| Beam::new(rules(task), 1, 1)).unwrap();
         prop_assert_eq!(&greedy, &beam);
         prop_assert_eq!(search(&model, &sources, &config).unwrap(), greedy);
     }
@@ -193,7 +193,7 @@ fn a_loop_is_left_after_as_many_copies_as_the_source_explains() {
         assert!(!found[0].finished);
         assert_eq!(found[0].ids, vec![4; n_tokens]);
         let beam = |task: &Task<'_>| Beam::new(Rules::new(&config, SPECIAL, task), 1, 1);
-        assert_eq!(run(&model, &tasks(&[src.to_vec()]), beam).unwrap(), [found]);
+        assert_eq!(run(&model, all(&tasks(&[src.to_vec()])), beam).unwrap(), [found]);
     }
 }
 
