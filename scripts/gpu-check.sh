@@ -9,7 +9,10 @@
 #   loss       500 updates of a small Transformer on both, in f32: the same loss within 1 %
 #   half       200 updates in bf16 against f32 on the GPU: the same loss within 2 %
 #   resume     a run begun on the processor goes on on the GPU, and the other way round
+#   translate  a model trained there translates on both: the same text in f32, nearly the same in bf16;
+#              alone as in batches
 #   speed      tokens/s of training: shape B, and Transformer-big, in bf16
+#   decode     tokens/s of translating: shape B with a beam of 5, batches of 64 and 256 sentences, bf16
 #   memory     a batch that is too large is computed in parts
 #
 # Without a step all of them, in that order. Each takes a few minutes on an H200.
@@ -96,7 +99,7 @@ close() {
 
 tests() {
     local test
-    for test in "$dir"/gpu-* "$dir"/optimizer-*; do
+    for test in "$dir"/gpu-* "$dir"/gpu_search-* "$dir"/optimizer-*; do
         [ -x "$test" ] || continue
         if "$test" --test-threads 1 > "$out/$(basename "$test").log" 2>&1; then
             row "$(basename "$test")" "$(grep -o '[0-9]* passed' "$out/$(basename "$test").log")" "all" ok
@@ -192,6 +195,71 @@ validate_every = 120"
     done
 }
 
+# Translates 500 sentences: NAME of the output, MODEL, DEVICE, then options.
+translate() {
+    local name=$1 model=$2 on=$3
+    shift 3
+    cut -f 1 "$out/valid.tsv" > "$out/valid.en"
+    "$nmt" translate "$model" "$out/valid.en" --device "$on" "$@" > "$out/$name.es" 2> "$out/$name.log" \
+        || { tail -n 20 "$out/$name.log"; return 1; }
+}
+
+# How many lines of two files are the same.
+same() {
+    paste -d '\n' "$out/$1.es" "$out/$2.es" | awk 'NR % 2 { a = $0; next } { n += a == $0 } END { print n + 0 }'
+}
+
+translated() {
+    local n=$((updates * 2 / 5)) model
+    experiment translate "$small" "updates = $n
+batch_tokens = 4096
+lr = 0.003
+schedule = { cosine = { warmup = $((n / 4)), total = $n } }
+report_every = 50
+validate_every = $n"
+    train translate "$device" || return 1
+    model=$out/run-translate-$device/averaged
+    [ -d "$model" ] || model=$out/run-translate-$device/best
+    translate on-cpu "$model" cpu || return 1
+    translate on-gpu "$model" "$device" || return 1
+    translate on-gpu-alone "$model" "$device" --batch-tokens 1 || return 1
+    translate on-gpu-half "$model" "$device" --precision bf16 || return 1
+    translate on-gpu-half-alone "$model" "$device" --precision bf16 --batch-tokens 1 || return 1
+    local lines found
+    lines=$(wc -l < "$out/valid.en")
+    found=$(same on-cpu on-gpu)
+    row "translations, f32: the same on processor and GPU" "$found of $lines" "99 %" \
+        "$([ $((found * 100)) -ge $((lines * 99)) ] && echo ok || echo FAILED)"
+    found=$(same on-cpu on-gpu-half)
+    row "translations, bf16: those of f32 on the processor" "$found of $lines" "" "–"
+    for kind in on-gpu on-gpu-half; do
+        found=$(same "$kind" "$kind-alone")
+        row "translations of $kind: the same one at a time" "$found of $lines" "all" \
+            "$([ "$found" = "$lines" ] && echo ok || echo FAILED)"
+    done
+}
+
+decode() {
+    experiment decode "dim = 512
+heads = 8
+ffn_dim = 2048
+encoder_layers = 6
+decoder_layers = 6" "updates = 1
+batch_tokens = 4096
+validate_every = 1"
+    train decode "$device" || return 1
+    local batch model=$out/run-decode-$device/best
+    for _ in 1 2 3 4 5 6 7 8; do cut -f 1 "$out/valid.tsv"; done > "$out/many.en"
+    # Sentences of like length are put together: about 12 tokens each.
+    for batch in 64 256; do
+        "$nmt" translate "$model" "$out/many.en" --device "$device" --precision bf16 --beam 5 \
+            --min-len 24 --batch-tokens $((batch * 12)) --read-ahead 4000 --out "$out/many.es" \
+            2> "$out/decode-$batch.log" || { tail -n 20 "$out/decode-$batch.log"; return 1; }
+        row "translating with B, beam 5, batches of about $batch sentences, bf16" \
+            "$(grep '^done' "$out/decode-$batch.log")" "docs/experiments.md" "–"
+    done
+}
+
 memory() {
     experiment memory "$small" "updates = 3
 batch_tokens = 4000000
@@ -204,12 +272,13 @@ validate_every = 3"
 }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(tests doctor loss half resume speed memory)
+[ ${#steps[@]} -gt 0 ] || steps=(tests doctor loss half resume translate speed decode memory)
 echo "| check | found | wanted | |" | tee -a "$results"
 echo "|---|---|---|---|" | tee -a "$results"
 for step in "${steps[@]}"; do
     case $step in
-        tests | doctor | loss | half | resume | speed | memory) "$step" || row "$step" "ended with an error" "" FAILED ;;
+        translate) translated || row "$step" "ended with an error" "" FAILED ;;
+        tests | doctor | loss | half | resume | speed | decode | memory) "$step" || row "$step" "ended with an error" "" FAILED ;;
         *) echo "unknown step $step" >&2; exit 2 ;;
     esac
 done

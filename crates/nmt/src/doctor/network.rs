@@ -1,9 +1,13 @@
-//! Whether a GPU computes what the processor computes: losses and gradients of whole networks.
+//! Whether a GPU computes what the processor computes: losses and gradients of whole networks, and what
+//! they say while they are searched.
 
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
 use kernels::{Mode, Purpose, Random};
-use model::{Batch, Loss, Model, ModelConfig, Objective, Precision, Special, Vocabs};
+use model::{
+    Batch, EncoderDecoder, Loss, Model, ModelConfig, Objective, Precision, Ready, SearchPrecision,
+    Special, Step, Vocabs,
+};
 use serde_json::json;
 
 const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
@@ -18,7 +22,7 @@ const HALF: f64 = 0.05;
 pub(super) struct Finding {
     /// The network.
     pub(super) name: String,
-    /// The length of the error of the gradient, by the length of the gradient.
+    /// The length of the error of the gradient, or of log-probabilities, by the length of these.
     pub(super) error: f64,
     /// What is to be expected of the precision.
     pub(super) tolerance: f64,
@@ -41,8 +45,39 @@ pub(super) fn compare(device: &Device) -> anyhow::Result<Vec<Finding>> {
             let error = distance(&gradients(&there, Model::gpu_loss)?, &exact)?;
             findings.push(Finding { name: format!("{name}, {called}"), error, tolerance });
         }
+        if let ModelConfig::Rnn(_) = config {
+            continue; // searched on the processor
+        }
+        let exact = said(&model(&config, DType::F32, &Device::Cpu)?.ready()?)?;
+        for (precision, called, tolerance) in
+            [(SearchPrecision::F32, "f32", SINGLE), (SearchPrecision::Bf16, "bf16", HALF)]
+        {
+            let there = said(&model(&config, DType::F32, device)?.ready_on_gpu(precision)?)?;
+            let error = distance(&[there], std::slice::from_ref(&exact))?;
+            findings.push(Finding { name: format!("search, {name}, {called}"), error, tolerance });
+        }
     }
     Ok(findings)
+}
+
+/// The log-probabilities of all tokens in some steps of a search, while hypotheses multiply and end.
+fn said(model: &Ready) -> anyhow::Result<Tensor> {
+    let texts = texts();
+    let src: Vec<Vec<u32>> = texts.iter().map(|(src, _)| src.clone()).collect();
+    let steps: [(&[usize], &[u32]); 4] = [
+        (&[0, 1, 2], &[SPECIAL.bos; 3]),
+        (&[0, 0, 1, 2, 2], &[4, 9, 30, 12, 5]),
+        (&[1, 0, 2, 4, 3], &[6, 6, 5, 40, 4]),
+        (&[0, 0, 3], &[11, 4, 7]),
+    ];
+    let (mut state, mut step, mut all) = (model.start(&src)?, Step::default(), Vec::new());
+    for (rows, last) in steps {
+        model.select(&mut state, rows)?;
+        model.read(&mut state, last)?;
+        model.predict(&mut state, 0..rows.len(), &mut step)?;
+        all.extend((0..rows.len()).flat_map(|row| step.log_probs(row, VOCAB)).map(f64::from));
+    }
+    Ok(Tensor::new(all, &Device::Cpu)?)
 }
 
 /// Networks that between them take every kernel.
@@ -86,12 +121,7 @@ fn gradients(
     model: &Model,
     loss: impl Fn(&Model, &Batch, &Objective, &Mode) -> model::Result<Loss>,
 ) -> anyhow::Result<Vec<Tensor>> {
-    // Sentences of several lengths, more words than a tile of a kernel has rows.
-    let sentence = |len: u32, step: u32| -> Vec<u32> {
-        (0..len).map(|i| 4 + (i * step + len) % (VOCAB as u32 - 4)).collect()
-    };
-    let texts: Vec<_> =
-        [(3, 5), (19, 18), (1, 9)].map(|(src, tgt)| (sentence(src, 7), sentence(tgt, 11))).to_vec();
+    let texts = texts();
     let pairs: Vec<_> = texts.iter().map(|(src, tgt)| (&src[..], &tgt[..])).collect();
     let batch = Batch::new(&pairs, SPECIAL)?;
     let mode = Mode::Train(Random::new(3, Purpose::Dropout, 17));
@@ -101,6 +131,14 @@ fn gradients(
         Ok(grad.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
     };
     model.parameters().iter().map(of).collect()
+}
+
+/// Pairs of sentences of several lengths, with more words than a tile of a kernel has rows.
+fn texts() -> [(Vec<u32>, Vec<u32>); 3] {
+    let sentence = |len: u32, step: u32| -> Vec<u32> {
+        (0..len).map(|i| 4 + (i * step + len) % (VOCAB as u32 - 4)).collect()
+    };
+    [(3, 5), (19, 18), (1, 9)].map(|(src, tgt)| (sentence(src, 7), sentence(tgt, 11)))
 }
 
 /// The Euclidean distance of `grads` from `exact`, by the length of those. Not a number if any is.
@@ -121,7 +159,7 @@ mod tests {
     fn a_gpu_computes_what_the_processor_computes() {
         let Some(device) = emulator::device() else { return };
         let findings = compare(&device).unwrap();
-        assert_eq!(findings.len(), 7);
+        assert_eq!(findings.len(), 13);
         for Finding { name, error, tolerance } in findings {
             assert!(error > 0.0 && error < tolerance, "{name}: {error}");
         }
