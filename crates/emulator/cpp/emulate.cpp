@@ -14,6 +14,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <utility>
 
@@ -21,6 +22,8 @@
 #define __global__
 #define __device__
 #define __shared__ static
+using std::isfinite;
+using std::isnan;
 using std::max;
 using std::min;
 

@@ -71,3 +71,14 @@ extern "C" __global__ void total(const double* x, double* out, uint32_t n) {
     }
     if (threadIdx.x == 0) *out = scratch[0];
 }
+
+// What gradients are multiplied with so that their norm, `sqrt(squares) / tokens`, is at most `limit`, if
+// that is above zero: NaN if the norm is not finite. And the norm.
+extern "C" __global__ void clip(const double* squares, double* norm, float* factor, float tokens,
+                                float limit) {
+    if (threadIdx.x != 0) return;
+    double found = sqrt(*squares) / tokens;
+    *norm = found;
+    float most = limit > 0.0f && found > limit ? (float)(limit / found) : 1.0f;
+    *factor = isfinite(found) ? most : NAN;
+}

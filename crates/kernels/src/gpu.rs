@@ -45,10 +45,12 @@ mod sums;
 pub use self::activation::activate;
 pub use self::affine::affine;
 pub use self::cross_entropy::cross_entropy;
-pub use self::device::{Description, Found, OLDEST, find, open, out_of_memory};
+pub use self::device::{
+    Description, Found, OLDEST, find, open, out_of_memory, tensor_cores_for_f32,
+};
 pub use self::dropout::{drop_and_add, factors as dropout_factors};
 pub use self::embedding::{Embedding, Occurrences, embed};
 pub use self::launch::{Host, HostLaunch, install_host};
 pub use self::norm::normalise;
 pub use self::product::Linear;
-pub use self::sums::norm as gradient_norm;
+pub use self::sums::{Clip, clip, norm as gradient_norm};

@@ -353,7 +353,7 @@ fn an_update_of_adam() -> Result<()> {
         mean: [0.9, 0.1],
         square: [0.98, 0.02],
     };
-    adam::step(&by, &w, &m, &v, &g)?;
+    adam::step(&by, &w, &m, &v, &g, None)?;
     for (i, found) in w.to_vec1::<f32>()?.into_iter().enumerate() {
         let [w, m, v, g] = [0, 1, 2, 3].map(|k| f64::from(before[k][i]));
         let g = 0.5 * g + 0.01 * w;
@@ -361,6 +361,43 @@ fn an_update_of_adam() -> Result<()> {
         let expected = 0.99 * w - 0.003 * (m / (v.sqrt() * 1.2 + 1e-8));
         assert!((f64::from(found) - expected).abs() < 1e-6, "{found} {expected}");
     }
+    Ok(())
+}
+
+#[test]
+fn clipping_waits_for_nobody() -> Result<()> {
+    let Some(device) = emulator::device() else { return Ok(()) };
+    let grad = Tensor::new(&[3f32, 4.0], &device)?;
+    let by = adam::Step {
+        scale: 0.5,
+        pull: 0.0,
+        keep: 1.0,
+        rate: 0.1,
+        eps: 1e-8,
+        correction: 1.0,
+        mean: [0.0, 1.0],
+        square: [0.0, 1.0],
+    };
+    // The norm of the mean over two tokens is 2.5.
+    for (limit, factor) in [(0.0, 1.0), (5.0, 1.0), (1.0, 0.4)] {
+        let clip = gpu::clip(std::slice::from_ref(&grad), 2, limit)?;
+        assert!((clip.norm.get()? - 2.5).abs() < 1e-12);
+        let state = [1f32, 0.0, 0.0].map(|x| Tensor::full(x, 2, &device).expect("memory"));
+        adam::step(&by, &state[0], &state[1], &state[2], &grad, Some(&clip))?;
+        let means = state[1].to_vec1::<f32>()?;
+        for (mean, grad) in means.iter().zip([3.0, 4.0]) {
+            assert!((mean - 0.5 * factor * grad).abs() < 1e-6, "{limit}: {mean}");
+        }
+    }
+    let wrong = Tensor::new(&[3f32, f32::INFINITY], &device)?;
+    let clip = gpu::clip(std::slice::from_ref(&wrong), 2, 1.0)?;
+    assert!(!clip.norm.get()?.is_finite());
+    let state = [1f32, 0.25, 0.5].map(|x| Tensor::full(x, 2, &device).expect("memory"));
+    adam::step(&by, &state[0], &state[1], &state[2], &wrong, Some(&clip))?;
+    for (tensor, before) in state.iter().zip([1f32, 0.25, 0.5]) {
+        assert_eq!(tensor.to_vec1::<f32>()?, [before; 2], "nothing changes");
+    }
+    assert!(gpu::clip(&[], 2, 1.0).is_err());
     Ok(())
 }
 

@@ -27,7 +27,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::{Deferred, Mixed, Mode, Real};
+use kernels::{Deferred, Mixed, Mode, Real, gpu};
 use serde::{Deserialize, Serialize};
 
 use crate::tensors::Way;
@@ -194,6 +194,8 @@ pub enum Precision {
     /// In `f32` throughout.
     #[default]
     F32,
+    /// On a GPU, factors rounded to TF32, with ten bits of fraction; else as [`Self::F32`].
+    Tf32,
     /// Factors rounded to bfloat16, products summed in `f32`; everything else, the parameters
     /// too, stays `f32` (Micikevicius et al., 2018; Kalamkar et al., 2019). About twice as fast
     /// where the processor has such instructions, slower where it has not; the bits are the same
@@ -332,7 +334,9 @@ impl Model {
         let wide = self.parameters.iter().any(|(_, var)| var.dtype() == DType::F64);
         match (wide, self.precision) {
             (true, _) => self.loss_in::<f64>(batch, objective, mode),
-            (false, Precision::F32) => self.loss_in::<f32>(batch, objective, mode),
+            (false, Precision::F32 | Precision::Tf32) => {
+                self.loss_in::<f32>(batch, objective, mode)
+            }
             (false, Precision::Bf16) => self.loss_in::<Mixed>(batch, objective, mode),
         }
     }
@@ -379,6 +383,8 @@ impl Model {
     pub fn gpu_loss(&self, batch: &Batch, objective: &Objective, mode: &Mode) -> Result<Loss> {
         let parameters = &self.parameters;
         let batch = &*objective.rows(batch, self.special, mode)?;
+        // Until the next loss, so that its gradients are computed alike.
+        gpu::tensor_cores_for_f32(self.precision == Precision::Tf32);
         match (&self.config, self.precision) {
             (ModelConfig::Rnn(config), _) => rnn::Rnn { config, parameters }.loss_by(
                 Way::Gpu(DType::F32),
@@ -388,7 +394,7 @@ impl Model {
             ),
             (ModelConfig::Transformer(config), precision) => {
                 let way = Way::Gpu(match precision {
-                    Precision::F32 => DType::F32,
+                    Precision::F32 | Precision::Tf32 => DType::F32,
                     Precision::Bf16 => DType::BF16,
                 });
                 let network = transformer::Transformer { config, parameters };

@@ -1,6 +1,7 @@
 //! The gradient of one update: a sum over batches, its norm, and where it is not finite.
 
 use candle_core::{Tensor, Var, backprop::GradStore};
+use kernels::gpu::Clip;
 use kernels::{Real, gpu, slices, storage};
 use rayon::prelude::*;
 
@@ -80,6 +81,14 @@ impl Gradients {
             squares += partial.iter().sum::<f64>();
         }
         Ok(squares.sqrt() / self.tokens as f64)
+    }
+
+    /// The norm, and what keeps it within a limit, on the GPU that the gradients are on.
+    ///
+    /// # Errors
+    /// If no kernels run there.
+    pub fn clip(&self, limit: f64) -> Result<Clip> {
+        Ok(gpu::clip(&self.sums, self.tokens, limit)?)
     }
 
     /// Numbers in the parameters.

@@ -16,7 +16,11 @@ mod tensors;
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor, Var, bail};
-use kernels::{Real, gpu::adam, storage};
+use kernels::{
+    Real,
+    gpu::{Clip, adam},
+    storage,
+};
 use rayon::prelude::*;
 
 use self::rules::Step;
@@ -156,6 +160,35 @@ impl<T: Real> Optimizer<T> {
     /// # Errors
     /// If `gradients` were made for other parameters.
     pub fn step(&mut self, gradients: &Gradients, lr: f64, factor: f64) -> Result<()> {
+        self.apply(gradients, lr, factor, None)
+    }
+
+    /// Whether [`Self::step_clipped`] can be used: Adam on a GPU.
+    pub fn clips(&self) -> bool {
+        self.way == Way::Gpu && !matches!(self.config, OptimizerConfig::Sgd(_))
+    }
+
+    /// [`Self::step`] with a factor that only the GPU knows. If it is no number, nothing changes there, and
+    /// [`Self::take_back`] is to be called once that is known.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step_clipped(&mut self, gradients: &Gradients, lr: f64, clip: &Clip) -> Result<()> {
+        self.apply(gradients, lr, 1.0, Some(clip))
+    }
+
+    /// Does not count the last update.
+    pub fn take_back(&mut self) {
+        self.steps = self.steps.saturating_sub(1);
+    }
+
+    fn apply(
+        &mut self,
+        gradients: &Gradients,
+        lr: f64,
+        factor: f64,
+        clip: Option<&Clip>,
+    ) -> Result<()> {
         self.steps += 1;
         let scale = factor / gradients.tokens() as f64;
         let (decaying, plain) = (self.rule(lr, scale, true), self.rule(lr, scale, false));
@@ -169,7 +202,7 @@ impl<T: Real> Optimizer<T> {
         }
         self.slots.par_iter_mut().zip(sums).try_for_each(|(slot, grad)| {
             let rule = if slot.decays { &decaying } else { &plain };
-            slot.apply(self.way, rule, grad)
+            slot.apply(self.way, rule, grad, clip)
         })?;
         Ok(())
     }
@@ -201,11 +234,17 @@ impl<T: Real> Optimizer<T> {
 }
 
 impl<T: Real> Slot<T> {
-    fn apply(&mut self, way: Way, rule: &Step<T>, grad: &Tensor) -> candle_core::Result<()> {
+    fn apply(
+        &mut self,
+        way: Way,
+        rule: &Step<T>,
+        grad: &Tensor,
+        clip: Option<&Clip>,
+    ) -> candle_core::Result<()> {
         match &mut self.means {
             Means::Tensors(means) => match (way, rule, &means) {
                 (Way::Gpu, Step::Adam(by), [Some(mean), Some(square)]) => {
-                    adam::step(&by.into(), &self.var, mean, square, grad)
+                    adam::step(&by.into(), &self.var, mean, square, grad, clip)
                 }
                 _ => tensors::apply(rule, &self.var, means, grad),
             },

@@ -162,16 +162,26 @@ impl Learner {
                 sums => break sums?,
             }
         };
-        let norm = self.gradients.norm::<f32>()?;
-        if norm.is_finite() {
-            let factor = clip_factor(norm, training.clip_norm.get());
-            self.optimizer.step(&self.gradients, lr, factor)?;
-        }
+        let limit = training.clip_norm.get();
+        let norm = if self.optimizer.clips() {
+            let clip = self.gradients.clip(limit)?;
+            self.optimizer.step_clipped(&self.gradients, lr, &clip)?;
+            clip.norm
+        } else {
+            let norm = self.gradients.norm::<f32>()?;
+            if norm.is_finite() {
+                self.optimizer.step(&self.gradients, lr, clip_factor(norm, limit))?;
+            }
+            norm.into()
+        };
         if let Some(ema) = &self.ema {
             ema.update(&self.model, step)?;
         }
         // Asked for last: a device has then been given all there is to do.
-        let (nats, alignment_nats) = (sum(&nats)?, sum(&alignment_nats)?);
+        let (nats, alignment_nats, norm) = (sum(&nats)?, sum(&alignment_nats)?, norm.get()?);
+        if self.optimizer.clips() && !norm.is_finite() {
+            self.optimizer.take_back();
+        }
         let (tokens, parts) = (self.gradients.tokens(), self.parts);
         Ok(Update { nats, tokens, alignment_nats, linked, norm, parts })
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, Var, safetensors};
 use kernels::gradient::distance;
 use train::{
-    Gradients, Optimizer, Way,
+    Gradients, Optimizer, Way, clip_factor,
     config::{AdamWConfig, NonNegative, OptimizerConfig},
 };
 
@@ -300,9 +300,28 @@ fn a_gpu_does_what_tensor_operations_do() -> Result<(), Anything> {
             let grads = [wave(7, step as f64)?, wave((30, 50), -step as f64)?];
             let grads =
                 grads.map(|grad| grad.to_dtype(DType::F32).unwrap().to_device(&device).unwrap());
-            kernel.step(&gradients(&ours, &grads, 3)?, 0.1, 0.5)?;
-            tensors.step(&gradients(&plain, &grads, 3)?, 0.1, 0.5)?;
+            let (to_ours, to_plain) = (gradients(&ours, &grads, 3)?, gradients(&plain, &grads, 3)?);
+            let norm = to_plain.norm::<f32>()?;
+            if step % 2 == 0 {
+                kernel.step(&to_ours, 0.1, 0.5)?;
+                tensors.step(&to_plain, 0.1, 0.5)?;
+            } else {
+                // Once above the limit, once below.
+                let limit = norm * f64::from(step);
+                let clip = to_ours.clip(limit - norm / 2.0)?;
+                assert!((clip.norm.get()? / norm - 1.0).abs() < 1e-6);
+                kernel.step_clipped(&to_ours, 0.1, &clip)?;
+                tensors.step(&to_plain, 0.1, clip_factor(norm, limit - norm / 2.0))?;
+            }
         }
+        assert!(kernel.clips() && !tensors.clips());
+        // What is not finite is left out, and not counted.
+        let infinite = wave(7, 0.0)?.affine(f64::INFINITY, 0.0)?.to_dtype(DType::F32)?;
+        let grads = [infinite.to_device(&device)?, ours[1].1.zeros_like()?];
+        let to_ours = gradients(&ours, &grads, 3)?;
+        kernel.step_clipped(&to_ours, 0.1, &to_ours.clip(1.0)?)?;
+        kernel.take_back();
+        assert_eq!(kernel.steps(), tensors.steps());
         for ((name, ours), (_, plain)) in ours.iter().zip(&plain) {
             // Steps of 0.1 in numbers of about 1, with 24 bits.
             let far = distance(&ours.to_device(CPU)?, &plain.to_device(CPU)?)?;

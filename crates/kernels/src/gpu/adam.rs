@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::grid::Grid;
 use super::launch::{Launch, Value, in_place};
+use super::sums::Clip;
 
 /// The numbers of an update:
 ///
@@ -33,7 +34,8 @@ pub struct Step {
 }
 
 /// Updates `weights`, `means` and `squares` with the gradient, all of one shape, `f32` and
-/// contiguous.
+/// contiguous. The gradient is multiplied with `clip` too, if there is one; if that is no number, nothing
+/// changes.
 ///
 /// # Errors
 /// If they are not.
@@ -43,6 +45,7 @@ pub fn step(
     means: &Tensor,
     squares: &Tensor,
     grad: &Tensor,
+    clip: Option<&Clip>,
 ) -> Result<()> {
     super::launch::check(weights.device())?;
     let n = weights.elem_count();
@@ -64,6 +67,7 @@ pub fn step(
                     .u64(means_at)
                     .u64(squares_at)
                     .input(grad)?
+                    .optional(clip.map(|clip| &clip.factor))?
                     .u64(n as u64)
                     .value(value)
                     .run(Grid::elements(n))

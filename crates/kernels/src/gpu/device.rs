@@ -58,6 +58,12 @@ pub fn open(ordinal: usize) -> Result<Device> {
     Ok(device)
 }
 
+/// Whether the library's products in `f32` are computed from now on by tensor cores, of factors that are
+/// rounded to TF32 (an exponent of eight bits, a fraction of ten).
+pub fn tensor_cores_for_f32(on: bool) {
+    candle_core::cuda::set_gemm_reduced_precision_f32(on);
+}
+
 /// Whether an error says that a GPU has no memory left.
 pub fn out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);

@@ -1,10 +1,11 @@
 //! Sums over rows and over everything, in one order whatever the GPU.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::array::Array;
-use super::grid::{Grid, chunk, chunks};
+use super::grid::{Grid, WARP, chunk, chunks};
 use super::launch::Launch;
+use crate::Deferred;
 
 /// The sum of each column of `x` `[rows, columns]`, as `f32`.
 pub(super) fn columns(x: &Tensor) -> Result<Tensor> {
@@ -34,11 +35,45 @@ fn partial(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If a tensor is of another type, not contiguous, or where no kernels run.
 pub fn norm(tensors: &[Tensor]) -> Result<f64> {
-    let squares = tensors.iter().map(squares).collect::<Result<Vec<_>>>()?;
-    if squares.is_empty() {
+    if tensors.is_empty() {
         return Ok(0.0);
     }
-    Ok(total(&Tensor::cat(&squares, 0)?)?.to_vec1::<f64>()?[0].sqrt())
+    Ok(total_squares(tensors)?.to_vec1::<f64>()?[0].sqrt())
+}
+
+/// What keeps gradients within a limit, and their norm: known on the device, where nobody waits for it.
+#[derive(Clone, Debug)]
+pub struct Clip {
+    /// `[1]`.
+    pub(super) factor: Tensor,
+    /// The norm, of the mean of the gradient per token.
+    pub norm: Deferred,
+}
+
+/// [`Clip`] of gradients that were summed over `tokens` tokens: with a `limit` above zero their mean is
+/// made no longer than that (Pascanu et al., 2013, §3.2). The factor is no number if the norm is not
+/// finite.
+///
+/// # Errors
+/// As [`norm()`], and if there are no gradients.
+pub fn clip(gradients: &[Tensor], tokens: usize, limit: f64) -> Result<Clip> {
+    let Some(first) = gradients.first() else { bail!("no gradients to clip") };
+    let (squares, device) = (total_squares(gradients)?, first.device());
+    let mut norm = Array::new(1, DType::F64, device)?;
+    let mut factor = Array::new(1, DType::F32, device)?;
+    Launch::new("clip", device)
+        .input(&squares)?
+        .output(&mut norm)?
+        .output(&mut factor)?
+        .f32(tokens as f32)
+        .f32(limit as f32)
+        .run(Grid::blocks(1, WARP))?;
+    Ok(Clip { factor: factor.into_tensor(), norm: Deferred::of(&norm.into_tensor()) })
+}
+
+fn total_squares(tensors: &[Tensor]) -> Result<Tensor> {
+    let squares = tensors.iter().map(squares).collect::<Result<Vec<_>>>()?;
+    total(&Tensor::cat(&squares, 0)?)
 }
 
 /// `Σ x²`, `[1]`.
