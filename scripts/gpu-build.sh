@@ -13,14 +13,13 @@ mkdir -p "$dir"
 
 cargo build --release --workspace --features nmt/cuda
 # The tests' executables have names that change with what is in them; cargo tells which they are.
-tests=$(cargo test --release --workspace --features nmt/cuda --test gpu --test gpu_search --test optimizer \
-    --no-run \
-    --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+tests=$(cargo test --release --workspace --features nmt/cuda --no-run --message-format=json \
+    --test gpu --test gpu_search --test gpu_luong --test optimizer | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 cp target/release/nmt "$dir/nmt"
 strip "$dir/nmt"
 for test in $tests; do
     case $(basename "$test") in
-        gpu-* | gpu_search-* | optimizer-*) cp "$test" "$dir/" && strip "$dir/$(basename "$test")" ;;
+        gpu*-* | optimizer-*) cp "$test" "$dir/" && strip "$dir/$(basename "$test")" ;;
     esac
 done
 gzip -dc data/tatoeba-en-es.tsv.gz | cut -f 1,2 > "$dir/corpus.tsv"

@@ -99,7 +99,7 @@ close() {
 
 tests() {
     local test
-    for test in "$dir"/gpu-* "$dir"/gpu_search-* "$dir"/optimizer-*; do
+    for test in "$dir"/gpu*-* "$dir"/optimizer-*; do
         [ -x "$test" ] || continue
         if "$test" --test-threads 1 > "$out/$(basename "$test").log" 2>&1; then
             row "$(basename "$test")" "$(grep -o '[0-9]* passed' "$out/$(basename "$test").log")" "all" ok

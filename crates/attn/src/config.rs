@@ -255,7 +255,7 @@ impl AttentionConfig {
     }
 
     /// `1 / 2σ²`.
-    pub(crate) fn sharpness(&self) -> f64 {
+    pub fn sharpness(&self) -> f64 {
         let sigma = self.sigma.map_or(self.window.get() as f64 / 2.0, f64::from);
         1.0 / (2.0 * sigma * sigma)
     }

@@ -11,3 +11,4 @@
 #include "recurrent.cu"
 #include "product.cu"
 #include "search.cu"
+#include "luong.cu"

@@ -13,6 +13,7 @@
 //! | [`recurrent`] | the gates of an LSTM or GRU step | [`crate::recurrent::reference`] |
 //! | [`adam`] | an optimizer's update in place | `train::Optimizer` |
 //! | [`Linear`] | `x Wᵀ + b` and what follows, with one order of summation | [`crate::affine`] |
+//! | [`luong`] | a step of Luong's attention | `attn::Kernel` |
 //! | [`search`] | a step of search: attention to what was read, the best tokens | `attn::multi_head` |
 //!
 //! Numbers are `f32` or `bf16`; parameters of norms and biases, statistics and sums are `f32`
@@ -35,6 +36,7 @@ mod dropout;
 mod embedding;
 mod grid;
 mod launch;
+pub mod luong;
 mod norm;
 mod operation;
 mod product;

@@ -176,13 +176,6 @@ pub enum Error {
         has: String,
     },
 
-    /// Something that only the CPU computes.
-    #[error("{what} are not computed on a GPU, only on the CPU")]
-    NotOnGpu {
-        /// What it is.
-        what: &'static str,
-    },
-
     /// A file could not be read or written.
     #[error("cannot {action} {path}")]
     Io {

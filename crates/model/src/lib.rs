@@ -10,6 +10,7 @@ mod config;
 pub mod ctranslate2;
 mod error;
 mod guide;
+mod hypotheses;
 mod linear;
 mod loss;
 pub mod marian;
@@ -403,25 +404,24 @@ impl Model {
         }
     }
 
-    /// Makes the model ready to search, as it is now, in the precision that it is stored in: where its
-    /// parameters are, if that is a GPU and it is a Transformer, and else on the CPU.
+    /// Makes the model ready to search, as it is now, where its parameters are, in the precision that it
+    /// is stored in.
     ///
     /// # Errors
     /// If its parameters are not `f32`.
     pub fn ready(&self) -> Result<Ready> {
-        let on_gpu = !self.parameters.device().is_cpu();
-        match self.config {
-            ModelConfig::Transformer(_) if on_gpu => self.ready_on_gpu(self.stored),
-            _ => self.ready_in(self.stored),
+        match self.parameters.device().is_cpu() {
+            true => self.ready_in(self.stored),
+            false => self.ready_on_gpu(self.stored),
         }
     }
 
-    /// Makes a Transformer ready to search on the GPU that its parameters are on, by
-    /// [`kernels::gpu`]. With [`SearchPrecision::Int8`] weights are those of eight bits, and products
-    /// in bfloat16.
+    /// Makes the model ready to search on the GPU that its parameters are on, by [`kernels::gpu`].
+    /// With [`SearchPrecision::Int8`] weights are those of eight bits, and products of a Transformer in
+    /// bfloat16. A recurrent model computes in `f32`.
     ///
     /// # Errors
-    /// If its parameters are not `f32`, it is no Transformer, or no kernels run there.
+    /// If its parameters are not `f32`, or no kernels run there.
     pub fn ready_on_gpu(&self, precision: SearchPrecision) -> Result<Ready> {
         match precision {
             SearchPrecision::Int8 => Ready::on_gpu(&self.quantized()?, DType::BF16),

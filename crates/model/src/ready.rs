@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 
+use crate::hypotheses::Hypotheses;
 use crate::linear::{Linear, Room};
 use crate::shortlist::{Candidates, ShortOutput, Shortlist};
 use crate::source::Source;
@@ -38,7 +39,8 @@ enum Output {
 enum Family {
     Rnn(Box<rnn::Ready>),
     Transformer(Box<transformer::Ready>),
-    Gpu(Box<transformer::gpu::Ready>),
+    GpuRnn(Box<rnn::gpu::Ready>),
+    GpuTransformer(Box<transformer::gpu::Ready>),
 }
 
 /// Where a search stands.
@@ -58,7 +60,19 @@ pub struct State {
 enum FamilyState {
     Rnn(rnn::State),
     Transformer(transformer::State),
-    Gpu(Box<transformer::gpu::State>),
+    GpuRnn(Box<rnn::gpu::State>),
+    GpuTransformer(Box<transformer::gpu::State>),
+}
+
+impl FamilyState {
+    /// The rows of a search on a GPU.
+    fn on_gpu(&mut self) -> Option<&mut Hypotheses> {
+        match self {
+            Self::GpuRnn(state) => Some(&mut state.hypotheses),
+            Self::GpuTransformer(state) => Some(&mut state.hypotheses),
+            Self::Rnn(_) | Self::Transformer(_) => None,
+        }
+    }
 }
 
 impl Family {
@@ -129,19 +143,19 @@ impl Ready {
         Ok(Self { vocabs, special, family, output })
     }
 
-    /// Of a Transformer on a GPU, with rows of this type.
+    /// Of a model on a GPU; a Transformer with rows of this type.
     pub(crate) fn on_gpu(model: &Model, dtype: DType) -> Result<Self> {
         let Model { parameters, special, vocabs, .. } = model;
-        let ModelConfig::Transformer(config) = &model.config else {
-            return Err(Error::NotOnGpu { what: "recurrent models" });
+        let family = match &model.config {
+            ModelConfig::Rnn(config) => {
+                Family::GpuRnn(Box::new(rnn::gpu::Ready::new(config, parameters, *special)?))
+            }
+            ModelConfig::Transformer(config) => {
+                let ready = transformer::gpu::Ready::new(config, parameters, *special, dtype)?;
+                Family::GpuTransformer(Box::new(ready))
+            }
         };
-        let ready = transformer::gpu::Ready::new(config, parameters, *special, dtype)?;
-        Ok(Self {
-            vocabs: vocabs.clone(),
-            special: *special,
-            family: Family::Gpu(Box::new(ready)),
-            output: Output::Within,
-        })
+        Ok(Self { vocabs: vocabs.clone(), special: *special, family, output: Output::Within })
     }
 
     /// Reads alignments from this attention instead of [`Attended::default`].
@@ -150,7 +164,7 @@ impl Ready {
     /// [`Error::NoSuchHead`] if the model has no such layer or head.
     pub fn attend(&mut self, attended: Attended) -> Result<()> {
         match &mut self.family {
-            Family::Rnn(_) => {
+            Family::Rnn(_) | Family::GpuRnn(_) => {
                 let Attended::Layer { layer, head } = attended else { return Ok(()) };
                 let layer = layer.map(|layer| ("layer", layer));
                 let Some((what, found)) = layer.or(head.map(|head| ("head", head))) else {
@@ -160,7 +174,7 @@ impl Ready {
                 Err(Error::NoSuchHead { what, found, has })
             }
             Family::Transformer(ready) => ready.attend(attended),
-            Family::Gpu(ready) => ready.attend(attended),
+            Family::GpuTransformer(ready) => ready.attend(attended),
         }
     }
 }
@@ -171,9 +185,10 @@ impl Ready {
     pub fn attentions(&self) -> (usize, usize) {
         match &self.family {
             Family::Rnn(ready) if ready.attends() => (1, 1),
-            Family::Rnn(_) => (0, 0),
+            Family::GpuRnn(ready) if ready.attends() => (1, 1),
+            Family::Rnn(_) | Family::GpuRnn(_) => (0, 0),
             Family::Transformer(ready) => ready.attentions(),
-            Family::Gpu(ready) => ready.attentions(),
+            Family::GpuTransformer(ready) => ready.attentions(),
         }
     }
 }
@@ -194,7 +209,10 @@ impl EncoderDecoder for Ready {
         let family = match &self.family {
             Family::Rnn(ready) => FamilyState::Rnn(ready.start(src)?),
             Family::Transformer(ready) => FamilyState::Transformer(ready.start(src)?),
-            Family::Gpu(ready) => FamilyState::Gpu(Box::new(ready.start(src)?)),
+            Family::GpuRnn(ready) => FamilyState::GpuRnn(Box::new(ready.start(src)?)),
+            Family::GpuTransformer(ready) => {
+                FamilyState::GpuTransformer(Box::new(ready.start(src)?))
+            }
         };
         let candidates = match &self.output {
             Output::Short(short, _) => {
@@ -221,7 +239,10 @@ impl EncoderDecoder for Ready {
             (Family::Transformer(ready), FamilyState::Transformer(state)) => {
                 ready.read(state, last)
             }
-            (Family::Gpu(ready), FamilyState::Gpu(state)) => ready.read(state, last),
+            (Family::GpuRnn(ready), FamilyState::GpuRnn(state)) => ready.read(state, last),
+            (Family::GpuTransformer(ready), FamilyState::GpuTransformer(state)) => {
+                ready.read(state, last)
+            }
             _ => Err(Error::ForeignState),
         }
     }
@@ -230,13 +251,15 @@ impl EncoderDecoder for Ready {
         if rows.start > rows.end || rows.end > state.rows.len() {
             return Err(Error::Rows { expected: state.rows.len(), found: rows.end });
         }
+        let family = &mut state.family;
+        if let Some(hypotheses) = family.on_gpu() {
+            hypotheses.predict(rows, (self.vocabs.tgt, self.special), step);
+            return Ok(());
+        }
         let State { rows: sentences, family, candidates, room, step: short } = state;
         let (x, weights) = match (&self.family, family) {
             (Family::Rnn(_), FamilyState::Rnn(state)) => state.results(),
             (Family::Transformer(_), FamilyState::Transformer(state)) => state.results(),
-            (Family::Gpu(ready), FamilyState::Gpu(state)) => {
-                return ready.predict(state, rows, step);
-            }
             _ => return Err(Error::ForeignState),
         };
         let dim = match &self.output {
@@ -269,16 +292,18 @@ impl EncoderDecoder for Ready {
             (Family::Transformer(ready), FamilyState::Transformer(state)) => {
                 ready.select(state, rows);
             }
-            (Family::Gpu(_), FamilyState::Gpu(state)) => state.select(rows),
-            _ => return Err(Error::ForeignState),
+            (_, family) => match family.on_gpu() {
+                Some(hypotheses) => hypotheses.select(rows),
+                None => return Err(Error::ForeignState),
+            },
         }
         state.rows = rows.iter().map(|&row| state.rows[row]).collect();
         Ok(())
     }
 
     fn look_at(&self, state: &mut State, most: usize) {
-        if let FamilyState::Gpu(state) = &mut state.family {
-            state.look_at(most);
+        if let Some(hypotheses) = state.family.on_gpu() {
+            hypotheses.look_at(most);
         }
     }
 }

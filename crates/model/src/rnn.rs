@@ -12,7 +12,7 @@ use kernels::linear::{Activation, linear};
 use kernels::recurrent::{self, Weights};
 use kernels::{Mode, Real, dropout};
 
-pub(crate) use search::{Ready, State};
+pub(crate) use search::{Ready, State, gpu};
 
 use crate::config::{Bridge, RnnConfig, Tie};
 use crate::parameters::{Init, Parameters, Spec};

@@ -83,6 +83,11 @@ impl Tensors {
         self.way
     }
 
+    /// Whether a row's result must not depend on how many rows there are.
+    pub(crate) fn fixed(&self) -> bool {
+        self.fixed
+    }
+
     /// The type of the parameters.
     pub(crate) fn dtype(&self) -> DType {
         self.get("output.bias").dtype()

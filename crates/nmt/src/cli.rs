@@ -177,15 +177,10 @@ impl Global {
 }
 
 impl Session<'_> {
-    /// The processor and the threads in words.
-    pub(crate) fn processor(&self) -> String {
-        format!("cpu, {}", threads_in_words(self.threads))
-    }
-
     /// The device and the threads in words, for notes.
     pub(crate) fn machine(&self) -> String {
         match &self.device {
-            Device::Cpu => self.processor(),
+            Device::Cpu => format!("cpu, {}", threads_in_words(self.threads)),
             device => format!("{:?}", device.location()).to_lowercase(),
         }
     }

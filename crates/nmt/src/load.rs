@@ -4,9 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use model::checkpoint::CONFIG;
-use model::{
-    Attended, ModelConfig, ModelDir, Ready, SHORTLIST, SearchPrecision, Shortlist, Vocabs,
-};
+use model::{Attended, ModelDir, Ready, SHORTLIST, SearchPrecision, Shortlist, Vocabs};
 use text::Tokenizers;
 use translate::{
     Ensemble, SearchConfig, Translator,
@@ -120,14 +118,12 @@ fn ready(
         check_tokenizers(model.vocabs(), &tokenizers)?;
         let (precision, n_parameters) = (asked.precision.unwrap_or(model.stored()), model.count());
         let list = asked.shortlist.then(|| shortlist(dir, model.vocabs())).transpose()?;
-        let on_gpu =
-            !session.device.is_cpu() && matches!(model.config(), ModelConfig::Transformer(_));
-        let mut ready = match on_gpu {
-            true => model.load(&session.device)?.ready_on_gpu(precision)?,
-            false => model.ready_with(precision, list)?,
+        let mut ready = match session.device.is_cpu() {
+            true => model.ready_with(precision, list)?,
+            false => model.load(&session.device)?.ready_on_gpu(precision)?,
         };
         ready.attend(attended)?;
-        anyhow::Ok((n_parameters, ready, tokenizers, on_gpu))
+        anyhow::Ok((n_parameters, ready, tokenizers))
     };
     if asked.shortlist {
         if !session.device.is_cpu() {
@@ -136,10 +132,9 @@ fn ready(
         }
         ensure_shortlist(dir).hint("`nmt shortlist MODEL SRC TGT` makes it")?;
     }
-    let (n_parameters, ready, tokenizers, on_gpu) = failed(dir, load())?;
+    let (n_parameters, ready, tokenizers) = failed(dir, load())?;
     let parameters = count(n_parameters);
-    let machine = if on_gpu { session.machine() } else { session.processor() };
-    let told = format!("{} · {parameters} parameters · {machine}", dir.display());
+    let told = format!("{} · {parameters} parameters · {}", dir.display(), session.machine());
     session.console.note("model", told);
     Ok((ready, tokenizers))
 }

@@ -61,6 +61,10 @@ impl Linear<'_> {
         if residual.is_some_and(|added| added.dims() != [rows, columns] || !same(added)) {
             bail!("linear: {:?} is to be added to other rows", [rows, columns])
         }
+        let tensors = [Some(x), Some(self.weight), self.bias, residual];
+        if tensors.into_iter().flatten().any(|tensor| !tensor.is_contiguous()) {
+            bail!("linear: rows or weights with gaps")
+        }
         let kernel = match (x.dtype(), out) {
             (DType::F32, DType::F32) => "f32",
             (DType::BF16, DType::BF16) => "bf16",

@@ -8,7 +8,7 @@ use super::array::Array;
 use super::grid::Grid;
 use super::launch::Launch;
 use super::operation::{Operation, apply};
-use super::{affine, sums};
+use super::{Linear, affine, sums};
 use crate::recurrent::{Cell, Direction, Steps, Weights};
 
 /// What [`crate::recurrent::reference::step`] computes, in `f32`, with the gates in one kernel.
@@ -23,18 +23,34 @@ pub fn step(
 ) -> Result<Vec<Tensor>> {
     super::launch::check(inputs.device())?;
     let mut recurrent = before[0].contiguous()?.matmul(&weights.hidden.t()?)?; // [rows, gates · dim]
-    let dim = weights.hidden.dim(1)?;
     if let (Cell::Gru, Some(bias)) = (cell, &weights.hidden_bias) {
         recurrent = recurrent.broadcast_add(&widened(bias)?)?;
     }
-    let last = &before[cell.states() - 1];
-    let (rows, found) = last.dims2()?;
-    for gates in [inputs, &recurrent] {
-        if gates.dims() != [rows, cell.gates() * dim] || found != dim {
+    gates(cell, inputs, &recurrent, &before[cell.states() - 1])
+}
+
+/// A step given the shares of its inputs and of the state before in its gates, `[rows, gates · dim]` each
+/// with their biases, and the last of the states before, `[rows, dim]`.
+///
+/// # Errors
+/// If shapes or types do not fit.
+pub fn gates(
+    cell: Cell,
+    inputs: &Tensor,
+    recurrent: &Tensor,
+    last: &Tensor,
+) -> Result<Vec<Tensor>> {
+    super::launch::check(inputs.device())?;
+    let (rows, dim) = last.dims2()?;
+    for gates in [inputs, recurrent] {
+        if gates.dims() != [rows, cell.gates() * dim] {
             bail!("{cell:?}: {:?} for states of {rows} × {dim}", gates.shape())
         }
     }
-    let out = apply(Gates(cell), &[&inputs.contiguous()?, &recurrent, &last.contiguous()?])?;
+    let out = apply(
+        Gates(cell),
+        &[&inputs.contiguous()?, &recurrent.contiguous()?, &last.contiguous()?],
+    )?;
     (0..cell.states()).map(|state| out.narrow(1, state * dim, dim)).collect()
 }
 
@@ -50,7 +66,35 @@ pub fn layer(
     x: &Tensor,
     weights: &Weights,
 ) -> Result<Tensor> {
-    let inputs = affine(x, &weights.input, &weights.bias)?; // [rows, gates · dim]
+    over_time(cell, direction, (steps, x, weights), false)
+}
+
+/// [`layer`] off the tape, whose products have one order of summation: a sentence's states do not depend on
+/// the others.
+///
+/// # Errors
+/// As there.
+pub fn layer_of_search(
+    cell: Cell,
+    direction: Direction,
+    steps: &Arc<Steps>,
+    x: &Tensor,
+    weights: &Weights,
+) -> Result<Tensor> {
+    Ok(over_time(cell, direction, (steps, x, weights), true)?.detach())
+}
+
+fn over_time(
+    cell: Cell,
+    direction: Direction,
+    (steps, x, weights): (&Arc<Steps>, &Tensor, &Weights),
+    fixed: bool,
+) -> Result<Tensor> {
+    super::launch::check(x.device())?;
+    let inputs = match fixed {
+        true => fixed_product(&weights.input, Some(&weights.bias)).forward(x, None)?,
+        false => affine(x, &weights.input, &weights.bias)?,
+    }; // [rows, gates · dim]
     let dim = weights.hidden.dim(1)?;
     let fits = weights.hidden.dims() == [cell.gates() * dim, dim]
         && inputs.dims() == [steps.rows(), cell.gates() * dim]
@@ -58,7 +102,7 @@ pub fn layer(
     if !fits {
         bail!("{cell:?} layer: {:?} for {} rows of {dim}", inputs.shape(), steps.rows())
     }
-    let operation = Layer { cell, direction, steps: steps.clone(), dim };
+    let operation = Layer { cell, direction, steps: steps.clone(), dim, fixed };
     let mut all = vec![&inputs, &weights.hidden];
     all.extend(&weights.hidden_bias);
     apply(operation, &all)
@@ -71,10 +115,20 @@ struct Layer {
     direction: Direction,
     steps: Arc<Steps>,
     dim: usize,
+    /// Whether products have one order of summation.
+    fixed: bool,
 }
 
-/// The candidate's own bias behind zeros for the other gates: what is added to the recurrent product.
-fn widened(bias: &Tensor) -> Result<Tensor> {
+fn fixed_product<'a>(weight: &'a Tensor, bias: Option<&'a Tensor>) -> Linear<'a> {
+    Linear { weight, bias, activation: None }
+}
+
+/// The candidate's own bias of a GRU behind zeros for the other gates: what is added to the recurrent
+/// product.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn widened(bias: &Tensor) -> Result<Tensor> {
     let zeros = Tensor::zeros(2 * bias.dim(0)?, bias.dtype(), bias.device())?;
     Tensor::cat(&[&zeros, bias], 0)
 }
@@ -125,7 +179,10 @@ impl Operation for Layer {
                 self.filled(out.map(carry).transpose()?, rows.len(), gates)
             };
             let (hidden, memory) = (before(0)?, before(last)?);
-            let mut recurrent = hidden.matmul(&transposed)?;
+            let mut recurrent = match self.fixed {
+                true => fixed_product(&inputs[1], None).forward(&hidden, None)?,
+                false => hidden.matmul(&transposed)?,
+            };
             if let Some(bias) = &bias {
                 recurrent = recurrent.broadcast_add(bias)?;
             }

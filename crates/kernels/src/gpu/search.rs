@@ -168,6 +168,16 @@ impl Spans {
     pub fn longest(&self) -> usize {
         self.longest
     }
+
+    /// How many there are.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Where they begin, and their lengths.
+    pub(super) fn tensors(&self) -> [&Tensor; 2] {
+        [&self.starts, &self.lengths]
+    }
 }
 
 /// Attention of the newest word of each hypothesis, in heads.
@@ -296,8 +306,8 @@ impl StepHeads {
         if query.dims() != [rows, parts * dim] || memory.dims2()?.1 != 2 * dim {
             bail!("search: queries {:?}, keys and values {:?}", query.shape(), memory.shape())
         }
-        if query.dtype() != memory.dtype() {
-            bail!("search: queries and keys of different types")
+        if query.dtype() != memory.dtype() || !query.is_contiguous() || !memory.is_contiguous() {
+            bail!("search: queries and keys of different types, or with gaps")
         }
         let mut contexts = Array::new((rows, dim), query.dtype(), query.device())?;
         let mut log_sums = Array::new((rows, self.heads), DType::F32, query.device())?;

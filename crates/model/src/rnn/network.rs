@@ -43,6 +43,31 @@ impl Rnn<'_> {
     }
 }
 
+/// Sentences as a search on a GPU starts from them.
+pub(super) struct Started {
+    /// Encoded sentences one after the other, `[src rows, dim]`.
+    pub(super) states: Tensor,
+    /// Where each sentence begins, and where the last ends.
+    pub(super) offsets: Vec<usize>,
+    /// The decoder's first states, layer by layer, `h` before `c`: `[sentences, dim]`.
+    pub(super) layers: Vec<Vec<Tensor>>,
+}
+
+impl Rnn<'_> {
+    /// Encodes sentences for a search on a GPU.
+    pub(super) fn start_with(&self, tensors: Tensors, src: &SourceBatch) -> Result<Started> {
+        let network = Network { config: self.config, mode: &Mode::Eval, tensors };
+        let encoded = network.encode(src)?;
+        let order: Vec<usize> = (0..src.ranks().len()).collect();
+        let (rows, offsets) = src.by_sentence(&order);
+        let ranks: Vec<u32> = src.ranks().iter().map(|&rank| rank as u32).collect();
+        let shape = (order.len(), self.config.dim.get());
+        let zeros = Tensor::zeros(shape, network.tensors.dtype(), network.tensors.device())?;
+        let layers = network.bridge(&encoded.finals, &ranks, &zeros)?;
+        Ok(Started { states: pick(&encoded.states, &rows)?, offsets, layers })
+    }
+}
+
 /// The network with its parameters as tensors.
 struct Network<'a> {
     config: &'a RnnConfig,
@@ -131,6 +156,9 @@ impl Network<'_> {
             let weights = self.weights(&encoder::layer_name(layer, &direction));
             let out = match self.tensors.way() {
                 Way::Plain => reference::recurrent(cell, direction, steps, x, None, &weights)?,
+                Way::Gpu(_) if self.tensors.fixed() => {
+                    gpu::recurrent::layer_of_search(cell, direction, steps, x, &weights)?
+                }
                 Way::Gpu(_) => gpu::recurrent::layer(cell, direction, steps, x, &weights)?,
             };
             let hidden = out.narrow(0, 0, rows)?; // [src rows, direction_dim]
@@ -187,17 +215,22 @@ impl Network<'_> {
                 Ok::<_, Error>(attention.memory(states, mask)?)
             })
             .transpose()?;
-        let layers = self.bridge(&encoded.finals, batch, &zeros)?;
+        let ranks = batch.src.ranks();
+        let places: Vec<u32> = batch.tgt_order.iter().map(|&i| ranks[i] as u32).collect();
+        let layers = self.bridge(&encoded.finals, &places, &zeros)?;
         Ok(State { layers, attentional: zeros, memory })
     }
 
-    /// The decoder's first states, layer by layer, in the order of the target side.
-    fn bridge(&self, finals: &[Tensor], batch: &Batch, zeros: &Tensor) -> Result<Vec<Vec<Tensor>>> {
-        let ranks = batch.src.ranks();
-        let places: Vec<u32> = batch.tgt_order.iter().map(|&i| ranks[i] as u32).collect();
+    /// The decoder's first states, layer by layer, of the sentences whose last states are at `places`.
+    fn bridge(
+        &self,
+        finals: &[Tensor],
+        places: &[u32],
+        zeros: &Tensor,
+    ) -> Result<Vec<Vec<Tensor>>> {
         let states = &["hidden", "cell"][..Cell::from(self.config.cell).states()];
         let first = |layer: usize, s: usize| -> Result<Tensor> {
-            let last = pick(&finals[layer * states.len() + s], &places)?; // [batch, dim]
+            let last = pick(&finals[layer * states.len() + s], places)?; // [batch, dim]
             Ok(match self.config.bridge {
                 Bridge::Zero => zeros.clone(),
                 Bridge::Copy => last,

@@ -3,6 +3,8 @@
 //! Every row of a step is computed from its own sentence and prefix alone, in an order of
 //! summation that no other row changes: a hypothesis gets the same bits in any batch.
 
+pub(crate) mod gpu;
+
 use std::sync::Arc;
 
 use attn::{Kernel, Keys, Queries, Row, Vectors};

@@ -45,12 +45,14 @@ pub(super) fn compare(device: &Device) -> anyhow::Result<Vec<Finding>> {
             let error = distance(&gradients(&there, Model::gpu_loss)?, &exact)?;
             findings.push(Finding { name: format!("{name}, {called}"), error, tolerance });
         }
-        if let ModelConfig::Rnn(_) = config {
-            continue; // searched on the processor
-        }
         let exact = said(&model(&config, DType::F32, &Device::Cpu)?.ready()?)?;
+        let half = matches!(config, ModelConfig::Transformer(_)).then_some((
+            SearchPrecision::Bf16,
+            "bf16",
+            HALF,
+        ));
         for (precision, called, tolerance) in
-            [(SearchPrecision::F32, "f32", SINGLE), (SearchPrecision::Bf16, "bf16", HALF)]
+            [(SearchPrecision::F32, "f32", SINGLE)].into_iter().chain(half)
         {
             let there = said(&model(&config, DType::F32, device)?.ready_on_gpu(precision)?)?;
             let error = distance(&[there], std::slice::from_ref(&exact))?;
@@ -159,7 +161,7 @@ mod tests {
     fn a_gpu_computes_what_the_processor_computes() {
         let Some(device) = emulator::device() else { return };
         let findings = compare(&device).unwrap();
-        assert_eq!(findings.len(), 13);
+        assert_eq!(findings.len(), 14);
         for Finding { name, error, tolerance } in findings {
             assert!(error > 0.0 && error < tolerance, "{name}: {error}");
         }

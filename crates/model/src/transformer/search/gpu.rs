@@ -7,7 +7,7 @@
 use attn::multi_head::Heads;
 use candle_core::{DType, Device, Tensor};
 use kernels::gpu::attention::rotate;
-use kernels::gpu::search::{self, Best, Past, Spans, StepHeads, Wanted};
+use kernels::gpu::search::{self, Past, StepHeads, Wanted};
 use kernels::gpu::{self, Linear};
 use kernels::positions;
 
@@ -15,10 +15,11 @@ use super::super::Transformer;
 use super::{Attended, Chosen, scale};
 use crate::batch::SourceBatch;
 use crate::config::{NormPlace, Positions, TransformerConfig};
+use crate::hypotheses::Hypotheses;
 use crate::parameters::Parameters;
 use crate::rnn::tables;
 use crate::tensors::Tensors;
-use crate::{Result, Special, Step};
+use crate::{Result, Special};
 
 /// A Transformer made ready to search on the device of its parameters.
 #[derive(Debug)]
@@ -37,30 +38,10 @@ pub(crate) struct Ready {
 /// Where a search stands: one row for each hypothesis.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// Where the rows of each sentence begin, and how many they are.
-    sources: Vec<(usize, usize)>,
-    /// The sentence of each hypothesis.
-    sentences: Vec<usize>,
+    pub(crate) hypotheses: Hypotheses,
     /// Keys and values of the source, for each layer: `[src rows, 2 dim]`.
     memory: Vec<Tensor>,
-    /// What each hypothesis sees of them.
-    spans: Spans,
     past: Past,
-    /// Rows that go on, since they have read.
-    parents: Option<Vec<u32>>,
-    /// How many tokens of a row will be looked at; all without it.
-    most: Option<usize>,
-    scores: Scores,
-    /// What each row saw of the source.
-    weights: Vec<Vec<f32>>,
-}
-
-/// What the rows said when they were read.
-#[derive(Debug)]
-enum Scores {
-    /// `[rows, vocab]`.
-    All(Vec<f32>),
-    Best(Vec<Best>),
 }
 
 impl Ready {
@@ -105,18 +86,10 @@ impl Ready {
         let states = network.encode_with(self.tensors.clone(), &sentences)?;
         let (layers, dim) = (self.config.decoder_layers.get(), self.config.dim.get());
         let memory = |l| self.linear(&format!("decoder.{l}.cross.memory")).forward(&states, None);
-        let sources: Vec<(usize, usize)> =
-            sentences.offsets.windows(2).map(|ends| (ends[0], ends[1] - ends[0])).collect();
         Ok(State {
-            sentences: (0..sources.len()).collect(),
+            hypotheses: Hypotheses::new(&sentences.offsets, self.device())?,
             memory: (0..layers).map(memory).collect::<candle_core::Result<_>>()?,
-            spans: Spans::new(&sources, self.device())?,
-            sources,
             past: Past::new(layers, dim, self.dtype, self.device())?,
-            parents: None,
-            most: None,
-            scores: Scores::All(Vec::new()),
-            weights: Vec::new(),
         })
     }
 
@@ -124,14 +97,8 @@ impl Ready {
     pub(crate) fn read(&self, state: &mut State, last: &[u32]) -> Result<()> {
         let position = state.past.len();
         self.config.check_length(position + 1)?;
-        if let Some(parents) = &state.parents {
-            let spans: Vec<_> = state.sentences.iter().map(|&s| state.sources[s]).collect();
-            state.spans = Spans::new(&spans, self.device())?;
-            state.past.read(last.len(), Some(parents))?;
-        } else {
-            state.past.read(last.len(), None)?;
-        }
-        state.parents = None;
+        let moved = state.hypotheses.moved(self.device())?;
+        state.past.read(last.len(), moved.as_deref())?;
         let mut x = self.embed(last, position)?;
         let mut seen = Vec::new();
         for l in 0..self.config.decoder_layers.get() {
@@ -144,36 +111,9 @@ impl Ready {
         }
         let bias = Some(self.tensors.get("output.bias"));
         let scores = Linear { weight: &self.output, bias, activation: None }.scores(&x)?;
-        state.scores = match state.most {
-            Some(most) => Scores::Best(search::best(scores, most, self.special.eos)?),
-            None => Scores::All(scores.flatten_all()?.to_vec1()?),
-        };
-        state.weights = self.weights(state, &seen)?;
-        Ok(())
-    }
-
-    /// What the rows said, once after each [`Self::read`].
-    pub(crate) fn predict(
-        &self,
-        state: &mut State,
-        rows: std::ops::Range<usize>,
-        step: &mut Step,
-    ) -> Result<()> {
-        let vocab = self.output.dim(0)?;
-        step.weights.clear();
-        step.weights.extend(state.weights[rows.clone()].iter_mut().map(std::mem::take));
-        match &state.scores {
-            Scores::All(scores) => step.fill(&scores[rows.start * vocab..rows.end * vocab], vocab),
-            Scores::Best(best) => {
-                step.list_rows(rows.len(), vocab);
-                for Best { tokens, shift, end } in &best[rows] {
-                    let end = (self.special.eos, *end);
-                    let known = tokens.iter().any(|&(token, _)| token == end.0);
-                    let tokens = tokens.iter().copied().chain((!known).then_some(end));
-                    step.list(vocab, *shift, tokens);
-                }
-            }
-        }
+        state.hypotheses.say(scores, self.special)?;
+        let weights = self.weights(&state.hypotheses, &seen)?;
+        state.hypotheses.see(weights);
         Ok(())
     }
 
@@ -252,7 +192,8 @@ impl Ready {
         let prefix = format!("decoder.{l}.cross");
         self.sublayer(&prefix, &x, |rows| {
             let query = self.linear(&format!("{prefix}.query")).forward(rows, None)?;
-            let (memory, spans, heads) = (&state.memory[l], &state.spans, self.heads());
+            let (memory, spans) = (&state.memory[l], &state.hypotheses.spans);
+            let heads = self.heads();
             let attended = heads.to_memory(&query, memory, spans)?;
             if let Some(wanted) = self.attended.of(l) {
                 let wanted = match wanted {
@@ -282,38 +223,17 @@ impl Ready {
     }
 
     /// What each row saw of its source, from the weights of the layers that alignments are read from.
-    fn weights(&self, state: &State, seen: &[Tensor]) -> Result<Vec<Vec<f32>>> {
-        let (longest, layers) = (state.spans.longest(), self.config.decoder_layers.get());
-        let mut weights = Vec::new();
+    fn weights(&self, hypotheses: &Hypotheses, seen: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+        let (layers, mut weights) = (self.config.decoder_layers.get(), Vec::new());
         if seen.is_empty() {
-            return Ok(vec![Vec::new(); state.sentences.len()]);
+            return Ok(vec![Vec::new(); hypotheses.rows()]);
         }
         let all: Vec<Vec<f32>> = Tensor::cat(seen, 1)?.to_vec2()?;
         let width = all.first().map_or(0, Vec::len) / seen.len();
         for l in 0..seen.len() {
-            let rows = all.iter().zip(&state.sentences).map(|(row, &sentence)| {
-                let heads = row[l * width..(l + 1) * width].chunks_exact(longest);
-                heads.flat_map(|head| &head[..state.sources[sentence].1]).copied().collect()
-            });
-            self.attended.add((l, layers), rows.collect(), &mut weights);
+            let rows = all.iter().map(|row| row[l * width..(l + 1) * width].to_vec());
+            self.attended.add((l, layers), hypotheses.packed(rows), &mut weights);
         }
         Ok(weights)
-    }
-}
-
-impl State {
-    /// How many tokens of a row will be looked at.
-    pub(crate) fn look_at(&mut self, most: usize) {
-        self.most = Some(most);
-    }
-
-    /// Makes old row `rows[i]`, which there is, the new row `i`.
-    pub(crate) fn select(&mut self, rows: &[usize]) {
-        self.sentences = rows.iter().map(|&row| self.sentences[row]).collect();
-        let parent = |&row: &usize| match &self.parents {
-            Some(parents) => parents[row],
-            None => row as u32,
-        };
-        self.parents = Some(rows.iter().map(parent).collect());
     }
 }
