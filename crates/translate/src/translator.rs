@@ -207,7 +207,8 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         lens: impl Iterator<Item = usize>,
         work: impl Fn(&[usize]) -> Result<Vec<R>> + Sync,
     ) -> Result<Vec<R>> {
-        batches::each(&batches::of_similar_length(lens, self.config.batch_tokens.get()), work)
+        let batches = batches::of_similar_length(lens, self.config.batch_tokens.get());
+        batches::each(&batches, |batch| batches::within_memory(batch, &work))
     }
 
     fn preparer(&self) -> Preparer {

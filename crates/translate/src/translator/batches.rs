@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use kernels::gpu;
+
 use crate::{Error, Result};
 
 /// Sentences of similar length, given their lengths: as many at a time as, all padded to the
@@ -23,6 +25,26 @@ pub(super) fn of_similar_length(
         }
     }
     batches
+}
+
+/// Does `work` on a batch; in halves, if a GPU has not enough memory for all of it. A result does not depend
+/// on what else is in its batch.
+///
+/// # Errors
+/// What `work` says, of the first part that it fails on.
+pub(super) fn within_memory<R>(
+    batch: &[usize],
+    work: &impl Fn(&[usize]) -> Result<Vec<R>>,
+) -> Result<Vec<R>> {
+    match work(batch) {
+        Err(error) if batch.len() > 1 && gpu::out_of_memory(&error) => {
+            let (first, second) = batch.split_at(batch.len() / 2);
+            let mut results = within_memory(first, work)?;
+            results.extend(within_memory(second, work)?);
+            Ok(results)
+        }
+        done => done,
+    }
 }
 
 /// Does `work` on every batch, which gives a result for each of its sentences: the results of all
@@ -104,6 +126,27 @@ mod tests {
             });
             assert_eq!(found.unwrap(), (0..103).map(|idx| 2 * idx).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_batch_without_memory_for_it_is_done_in_parts() {
+        let memory = |most: usize| {
+            move |batch: &[usize]| match batch.len() {
+                n if n <= most => Ok(batch.iter().map(|idx| 2 * idx).collect()),
+                _ => {
+                    let message = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+                    Err(model::Error::from(candle_core::Error::msg(message)).into())
+                }
+            }
+        };
+        let batch: Vec<usize> = (3..14).collect();
+        let expected: Vec<usize> = batch.iter().map(|idx| 2 * idx).collect();
+        for most in [1, 2, 5, 11] {
+            assert_eq!(within_memory(&batch, &memory(most)).unwrap(), expected);
+        }
+        assert!(within_memory(&batch, &memory(0)).is_err());
+        let other = |_: &[usize]| Err::<Vec<usize>, _>(Error::Threads("none".into()));
+        assert!(matches!(within_memory(&batch, &other), Err(Error::Threads(_))));
     }
 
     #[test]
