@@ -404,8 +404,7 @@ impl Model {
         }
     }
 
-    /// Makes the model ready to search, as it is now, where its parameters are, in the precision that it
-    /// is stored in.
+    /// Makes the model ready to search where its parameters are, in the precision that it is stored in.
     ///
     /// # Errors
     /// If its parameters are not `f32`.
@@ -418,7 +417,8 @@ impl Model {
 
     /// Makes the model ready to search on the GPU that its parameters are on, by [`kernels::gpu`].
     /// With [`SearchPrecision::Int8`] weights are those of eight bits, and products of a Transformer in
-    /// bfloat16. A recurrent model computes in `f32`.
+    /// bfloat16. A recurrent model computes in `f32`. Parameters that stay `f32` are not copied: an
+    /// update of the model changes them.
     ///
     /// # Errors
     /// If its parameters are not `f32`, or no kernels run there.
