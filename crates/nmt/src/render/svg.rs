@@ -12,9 +12,10 @@ use super::{
 
 /// Side of a cell, in pixels.
 const CELL: f32 = 26.0;
-/// Font size, and the estimated width of a letter that takes one column of a terminal.
+/// Font size, and the estimated width of a letter that takes one column of a terminal: that of a wide font,
+/// DejaVu Sans.
 const FONT: f32 = 14.0;
-const LETTER: f32 = 8.4;
+const LETTER: f32 = 9.1;
 /// Space around the picture, and between words and cells.
 const MARGIN: f32 = 16.0;
 const GAP: f32 = 8.0;
