@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use kernels::gpu::luong::Window;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -244,6 +245,21 @@ impl AttentionConfig {
         (self.kind == Kind::LocalP).then_some(name::POSITION_V)
     }
 
+    /// What a row sees, as the kernel of a GPU has it.
+    pub fn window_on_gpu(&self) -> Window {
+        let size = self.window.get();
+        match self.kind {
+            Kind::None | Kind::Global => Window::Global,
+            Kind::LocalM => Window::Monotonic { size },
+            Kind::LocalP => Window::Predictive {
+                size,
+                rounded: self.edge == Edge::Rounded,
+                sharpness: self.sharpness(),
+                renormalize: self.renormalize,
+            },
+        }
+    }
+
     /// Size of the concat score's hidden layer.
     pub(crate) fn score_dim(&self, dim: usize) -> usize {
         self.score_dim.map_or(dim, NonZeroUsize::get)
@@ -255,7 +271,7 @@ impl AttentionConfig {
     }
 
     /// `1 / 2σ²`.
-    pub fn sharpness(&self) -> f64 {
+    pub(crate) fn sharpness(&self) -> f64 {
         let sigma = self.sigma.map_or(self.window.get() as f64 / 2.0, f64::from);
         1.0 / (2.0 * sigma * sigma)
     }

@@ -85,17 +85,7 @@ fn the_whole_grid_is_that_of_the_processor() -> Result<()> {
             Score::Concat => luong::Score::Concat(&there(&keys)?, &there(&vector)?),
             Score::Location => luong::Score::Location(&there(&table)?),
         };
-        let size = config.window.get();
-        let window = match config.kind {
-            Kind::Global | Kind::None => Window::Global,
-            Kind::LocalM => Window::Monotonic { size },
-            Kind::LocalP => Window::Predictive {
-                size,
-                rounded: config.edge == Edge::Rounded,
-                sharpness: config.sharpness(),
-                renormalize: config.renormalize,
-            },
-        };
+        let window = config.window_on_gpu();
         let (there_states, there_query) = (there(&states)?, there(&query)?);
         let there_place = place.as_ref().map(there).transpose()?;
         let there_projected = projected.as_ref().map(there).transpose()?;

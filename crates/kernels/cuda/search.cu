@@ -24,22 +24,11 @@ __device__ inline uint64_t entry_of(const Seen& seen, uint32_t row, uint32_t i) 
                      : seen.starts[row] + (uint64_t)i;
 }
 
-// The columns of all heads; row r of a head at `data + r * stride + head * head_dim`.
-template <class T> struct Step {
-    const T* query;
-    const T* key;
-    const T* value;
-    uint32_t query_stride;
-    uint32_t key_stride;
-    uint32_t heads;
-    uint32_t head_dim;
-};
-
 // out = softmax(q Kᵀ / √head_dim) V, [rows, heads · head_dim], and the logarithms of the sums of the
 // exponentials of scores, [rows, heads]. A warp takes a head of a row; warps of a block take
 // neighbouring rows, which often see the same.
 template <int PARTS, class T>
-__device__ void attend_step(const Step<T>& a, const Seen& seen, T* out, float* log_sums,
+__device__ void attend_step(const Attention<T>& a, const Seen& seen, T* out, float* log_sums,
                             uint32_t rows) {
     uint32_t lane = threadIdx.x % WARP, head = blockIdx.y, dim = a.head_dim;
     uint32_t row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
@@ -89,7 +78,7 @@ __device__ void attend_step(const Step<T>& a, const Seen& seen, T* out, float* l
 // read from: out[row, i] = scale Σ over heads of the weight of entry i, or, for `each`, the weights
 // themselves, out[row, head, i]. Rows are `longest` wide; what a row does not have is zero.
 template <class T>
-__device__ void step_weights(const Step<T>& a, const Seen& seen, const float* log_sums, float* out,
+__device__ void step_weights(const Attention<T>& a, const Seen& seen, const float* log_sums, float* out,
                              uint64_t n, uint32_t longest, uint32_t first_head, uint32_t n_heads,
                              float scale, uint32_t each) {
     float root = 1.0f / sqrtf((float)a.head_dim);
@@ -114,7 +103,7 @@ __device__ void step_weights(const Step<T>& a, const Seen& seen, const float* lo
 }
 
 #define STEP(T, NAME, PARTS)                                                                      \
-    extern "C" __global__ void attend_step_##NAME##_##PARTS(Step<T> a, Seen seen, T* out,         \
+    extern "C" __global__ void attend_step_##NAME##_##PARTS(Attention<T> a, Seen seen, T* out,    \
                                                             float* log_sums, uint32_t rows) {     \
         attend_step<PARTS>(a, seen, out, log_sums, rows);                                         \
     }
@@ -124,7 +113,8 @@ __device__ void step_weights(const Step<T>& a, const Seen& seen, const float* lo
     STEP(T, NAME, 4)                                                                              \
     STEP(T, NAME, 8)                                                                              \
     extern "C" __global__ void step_weights_##NAME(                                               \
-        Step<T> a, Seen seen, const float* log_sums, float* out, uint64_t n, uint32_t longest,    \
+        Attention<T> a, Seen seen, const float* log_sums, float* out, uint64_t n,                 \
+        uint32_t longest,                                                                         \
         uint32_t first_head, uint32_t n_heads, float scale, uint32_t each) {                      \
         step_weights(a, seen, log_sums, out, n, longest, first_head, n_heads, scale, each);       \
     }                                                                                             \

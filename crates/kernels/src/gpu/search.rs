@@ -330,7 +330,7 @@ impl StepHeads {
         Ok(Attended { contexts: contexts.into_tensor(), log_sums: log_sums.into_tensor() })
     }
 
-    /// The structures `Step` and `Seen`.
+    /// The structures `Attention` and `Seen`.
     fn parameters<'a>(
         self,
         mut launch: Launch<'a>,

@@ -4,9 +4,9 @@
 //! All products have one order of summation, so a hypothesis gets the same bits in any batch here too,
 //! though not those of the processor.
 
-use attn::{Edge, Keys, Kind, Score as ScoreKind};
+use attn::{Keys, Score as ScoreKind};
 use candle_core::{DType, Device, Tensor};
-use kernels::gpu::luong::{Luong, Score, Window};
+use kernels::gpu::luong::{Luong, Score};
 use kernels::gpu::recurrent::{gates, widened};
 use kernels::gpu::{Linear, search};
 use kernels::recurrent::Cell;
@@ -168,17 +168,7 @@ impl Ready {
             (ScoreKind::Location, Some(table)) => Score::Location(table),
             _ => Score::Product(keys),
         };
-        let size = config.window.get();
-        let window = match config.kind {
-            Kind::LocalM => Window::Monotonic { size },
-            Kind::LocalP => Window::Predictive {
-                size,
-                rounded: config.edge == Edge::Rounded,
-                sharpness: config.sharpness(),
-                renormalize: config.renormalize,
-            },
-            Kind::Global | Kind::None => Window::Global,
-        };
+        let window = config.window_on_gpu();
         let position = config.position_vector().map(|name| self.of_attention(name));
         let projections = config
             .query_projections(dim)
