@@ -339,7 +339,9 @@ impl HasTile for Mixed {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16 => tile_8x3!(avx512_bf16::<Mixed>, 16, 2, pack::avx512::pairs),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => tile_8x3!(avx512_f32::<Mixed>, 16, 1, pack::plain::<Mixed>),
+            Level::Avx512 => {
+                tile_8x3!(avx512_f32::<Mixed>, 16, 1, pack::avx512::factors)
+            }
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => tile_6x2!(avx2_f32::<Mixed>, 8, pack::plain::<Mixed>),
             _ => tile_4x8!(portable::<Mixed, f32>, pack::plain::<Mixed>),

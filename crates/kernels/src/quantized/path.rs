@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Finish, Weights};
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Level, best, level};
+use crate::simd::{Level, best, fastest, level};
 
 /// Values of a row that are multiplied at once.
 pub(super) const GROUP: usize = 4;
@@ -92,7 +92,7 @@ impl Path {
 pub(super) fn path() -> &'static Path {
     #[cfg(target_arch = "x86_64")]
     {
-        if level() == best() && has_vnni() {
+        if level() >= fastest() && has_vnni() {
             return &super::x86::VNNI;
         }
         if level() >= Level::Avx2 {

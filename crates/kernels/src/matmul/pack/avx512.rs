@@ -1,11 +1,12 @@
-//! Packing with AVX-512: squares of 16 × 16 cells are transposed in registers, pairs are rounded
-//! to bfloat16 by the processor.
+//! Packing with AVX-512: squares of 16 × 16 cells are transposed in registers. Pairs are rounded to
+//! bfloat16 by processors that can; others round factors by their bits, one in a cell.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::{Operand, Part, STRIP};
 use crate::Mixed;
+use crate::matmul::HasTile;
 use crate::matmul::bf16::SMALLEST;
 use crate::simd::fetch;
 
@@ -22,7 +23,7 @@ macro_rules! packing {
         /// Packs lanes that lie side by side along the depth, into panels of whole registers.
         #[target_feature(enable = $features)]
         fn $transpose(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
-            let n_cells = part.depth.len().div_ceil($factors);
+            let n_cells = cells_of::<$t>(part, $factors);
             for cell in (0..n_cells).step_by(LANES) {
                 let first = part.depth.start + cell * $factors;
                 let last = part.depth.end.min(first + LANES * $factors);
@@ -48,13 +49,13 @@ macro_rules! packing {
         /// Packs lanes that lie side by side, into panels of whole or half registers.
         #[target_feature(enable = $features)]
         fn $join(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
-            let n_cells = part.depth.len().div_ceil($factors);
+            let n_cells = cells_of::<$t>(part, $factors);
             for strip in (0..n_cells).step_by(STRIP) {
                 for lane in part.lanes.clone().step_by(LANES) {
                     let lanes = lane..part.lanes.end.min(lane + LANES);
                     for cell in strip..n_cells.min(strip + STRIP) {
                         let k = part.depth.start + cell * $factors;
-                        let loaded = $across(from, k..part.depth.end, lanes.clone());
+                        let loaded = $across(from, cell * $factors, &part.depth, lanes.clone());
                         // Rows lie apart, and nobody else would fetch the next strip in time.
                         for k in k..k + $factors {
                             let ahead = (k + STRIP * $factors) * from.depth_stride + lane;
@@ -78,6 +79,7 @@ macro_rules! packing {
 }
 
 packing!(f32, "avx512f", 1, load, load_lanes, transpose_numbers, copy_numbers);
+packing!(Mixed, "avx512f", 1, load_factors, load_lanes_of_factors, transpose_factors, copy_factors);
 packing!(
     Mixed,
     "avx512f,avx512bw,avx512bf16",
@@ -98,6 +100,32 @@ pub(in crate::matmul) unsafe fn numbers(from: Operand<'_, f32>, part: &Part, cel
         transpose_numbers(from, part, cells);
     } else {
         copy_numbers(from, part, cells);
+    }
+}
+
+/// Packs factors rounded to bfloat16, each in a cell of its own, of a pair the second first.
+///
+/// # Safety
+/// The processor must have AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub(in crate::matmul) unsafe fn factors(
+    from: Operand<'_, Mixed>,
+    part: &Part,
+    cells: &mut [Mixed],
+) {
+    if from.depth_stride != 1 {
+        copy_factors(from, part, cells);
+    } else if part.width == 1 {
+        let n_cells = cells_of::<Mixed>(part, 1);
+        for (lane, out) in part.lanes.clone().zip(cells.chunks_exact_mut(n_cells)) {
+            let start = lane * from.lane_stride;
+            let lane = &from.data[start + part.depth.start..start + part.depth.end];
+            for (source, out) in lane.chunks(LANES).zip(out.chunks_mut(LANES)) {
+                store_some(out, load_factors(source));
+            }
+        }
+    } else {
+        transpose_factors(from, part, cells);
     }
 }
 
@@ -124,11 +152,14 @@ fn convert_lanes(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
         let start = lane * from.lane_stride;
         let lane = &from.data[start + part.depth.start..start + part.depth.end];
         for (source, out) in lane.chunks(2 * LANES).zip(out.chunks_mut(LANES)) {
-            let (pairs, kept) = (load_pairs(source), first(out.len()));
-            // SAFETY: the mask covers what is there.
-            unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr().cast(), kept, pairs) }
+            store_some(out, load_pairs(source));
         }
     }
+}
+
+/// Cells along the depth of a part.
+fn cells_of<T: HasTile>(part: &Part, factors: usize) -> usize {
+    part.depth.len().next_multiple_of(T::TOGETHER) / factors
 }
 
 /// The mask of the first `n` lanes, at most all.
@@ -153,29 +184,59 @@ fn load_pairs(numbers: &[Mixed]) -> __m512 {
     round(load(low), load(high))
 }
 
-/// The first number of a depth, for each lane.
+/// At most a register of factors, those of a pair in turned order; what is missing is zero.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_lanes(from: Operand<'_, f32>, depth: Range<usize>, lanes: Range<usize>) -> __m512 {
-    let start = depth.start * from.depth_stride;
+fn load_factors(numbers: &[Mixed]) -> __m512 {
+    const TURNED: i32 = 0b10_11_00_01;
+    factor(_mm512_permute_ps::<TURNED>(load(Mixed::plain(numbers))))
+}
+
+/// The `k`th number of a depth, for each lane; zeros behind its end.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_lanes(
+    from: Operand<'_, f32>,
+    k: usize,
+    depth: &Range<usize>,
+    lanes: Range<usize>,
+) -> __m512 {
+    if k >= depth.len() {
+        return _mm512_setzero_ps();
+    }
+    let start = (depth.start + k) * from.depth_stride;
     load(&from.data[start + lanes.start..start + lanes.end])
 }
 
-/// The first pair of a depth, for each lane.
+/// The factor that the `k`th cell holds, for each lane: of a pair the second comes first.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_lanes_of_factors(
+    from: Operand<'_, Mixed>,
+    k: usize,
+    depth: &Range<usize>,
+    lanes: Range<usize>,
+) -> __m512 {
+    factor(load_lanes(plain(from), k ^ 1, depth, lanes))
+}
+
+/// The pair of a depth that begins with its `k`th number, for each lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn load_lanes_of_pairs(
     from: Operand<'_, Mixed>,
-    depth: Range<usize>,
+    k: usize,
+    depth: &Range<usize>,
     lanes: Range<usize>,
 ) -> __m512 {
+    let low = load_lanes(plain(from), k, depth, lanes.clone());
+    alternate(round(low, load_lanes(plain(from), k + 1, depth, lanes)))
+}
+
+/// The same operand under the plain name of its numbers.
+fn plain(from: Operand<'_, Mixed>) -> Operand<'_, f32> {
     let Operand { data, lane_stride, depth_stride } = from;
-    let from = Operand { data: Mixed::plain(data), lane_stride, depth_stride };
-    let low = load_lanes(from, depth.clone(), lanes.clone());
-    if depth.len() == 1 {
-        return alternate(round(low, _mm512_setzero_ps()));
-    }
-    alternate(round(low, load_lanes(from, depth.start + 1..depth.end, lanes)))
+    Operand { data: Mixed::plain(data), lane_stride, depth_stride }
 }
 
 /// Stores a register at the start of `cells`.
@@ -198,11 +259,37 @@ fn store_half<T>(cells: &mut [T], values: __m256) {
     unsafe { _mm256_storeu_ps(cells.as_mut_ptr().cast(), values) }
 }
 
+/// Stores as much of a register as there is room for.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_some(cells: &mut [Mixed], values: __m512) {
+    // SAFETY: the mask covers what is there.
+    unsafe { _mm512_mask_storeu_ps(cells.as_mut_ptr().cast(), first(cells.len()), values) }
+}
+
 /// The upper half of a register.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn upper(values: __m512) -> __m256 {
     _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(values)))
+}
+
+/// Sixteen factors, each what [`bf16::factor`](crate::matmul::bf16::factor) makes of a number.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn factor(numbers: __m512) -> __m512 {
+    const KEPT: i32 = 0xffff_0000u32 as i32;
+    const QUIET: i32 = 1 << 22;
+    let bits = _mm512_castps_si512(numbers);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(numbers, numbers);
+    let rounded = _mm512_add_epi32(bits, half);
+    let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(QUIET));
+    let rounded = _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(KEPT)));
+    // Not below the smallest: also what cannot be compared.
+    let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(rounded), _mm512_set1_ps(SMALLEST));
+    _mm512_maskz_mov_ps(kept, rounded)
 }
 
 /// Sixteen numbers and sixteen more as factors in bfloat16, see [`bf16`](crate::matmul::bf16).
