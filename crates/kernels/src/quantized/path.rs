@@ -90,16 +90,20 @@ impl Path {
 /// The path that is used: the best of this processor, or a slower one if
 /// [`level`](crate::simd::level) was forced.
 pub(super) fn path() -> &'static Path {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if level() >= fastest() && has_vnni() {
-            return &super::x86::VNNI;
+    // To ask a virtual processor for its name takes longer than a small product.
+    static PATH: std::sync::OnceLock<&Path> = std::sync::OnceLock::new();
+    PATH.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if level() >= fastest() && has_vnni() {
+                return &super::x86::VNNI;
+            }
+            if level() >= Level::Avx2 {
+                return &super::x86::AVX2;
+            }
         }
-        if level() >= Level::Avx2 {
-            return &super::x86::AVX2;
-        }
-    }
-    &PORTABLE
+        &PORTABLE
+    })
 }
 
 /// Whether the processor adds products of four bytes in one instruction.
