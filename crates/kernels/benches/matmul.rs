@@ -24,7 +24,7 @@ struct Case {
 }
 
 #[rustfmt::skip]
-const CASES: [Case; 22] = [
+const CASES: [Case; 24] = [
     Case { name: "R gates of one step", m: 256, n: 2048, k: 512, layout: "nt" },
     Case { name: "R gates of one step, beam 5", m: 5, n: 2048, k: 1024, layout: "nt" },
     Case { name: "R back through one step", m: 256, n: 1024, k: 2048, layout: "nn" },
@@ -40,6 +40,8 @@ const CASES: [Case; 22] = [
     Case { name: "T back through feed-forward", m: 4096, n: 256, k: 128, layout: "nn" },
     Case { name: "T gradient of a weight", m: 256, n: 128, k: 4096, layout: "tn" },
     Case { name: "T logits", m: 512, n: 8000, k: 128, layout: "nt" },
+    Case { name: "T logits of one step", m: 1, n: 8000, k: 128, layout: "nt" },
+    Case { name: "T logits of one step, beam 5", m: 5, n: 8000, k: 128, layout: "nt" },
     Case { name: "T back through logits", m: 512, n: 128, k: 8000, layout: "nn" },
     Case { name: "T gradient of the logits' weight", m: 8000, n: 128, k: 512, layout: "tn" },
     Case { name: "B output of attention", m: 4096, n: 512, k: 512, layout: "nt" },

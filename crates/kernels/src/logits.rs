@@ -9,8 +9,13 @@
 //! [`matmul_packed_logits`]: crate::matmul::matmul_packed_logits
 //! [`quantized::Packed::logits`]: crate::quantized::Packed::logits
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Level, level};
 use crate::slices::{LANES, fold_lanes, join_lanes, max, pass};
 use crate::{Real, vectorized};
 
@@ -18,7 +23,7 @@ use crate::{Real, vectorized};
 pub const CHUNK: usize = 64;
 
 /// Chunks that are digested at a time, if a product has no end before: a few kilobytes of each row.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 /// Panels of a product that end with a chunk together, however wide they are: their widths are
 /// multiples of eight.
 pub(crate) const PANELS: usize = CHUNK / 8;
@@ -49,15 +54,32 @@ vectorized! {
     }
 }
 
+/// [`peaks`], and for each chunk `Σ exp(xᵢ − peak)`: as good as zero where nothing is possible,
+/// NaN where one of the numbers is.
+///
+/// # Panics
+/// If there is not a peak and a sum for each chunk.
+pub fn digest<T: Real>(x: &[T], peaks: &mut [T], sums: &mut [T]) {
+    assert_eq!(peaks.len(), x.len().div_ceil(CHUNK), "a peak for each chunk");
+    assert_eq!(sums.len(), peaks.len(), "a sum for each chunk");
+    let n = T::digest_chunks(x, peaks, sums);
+    plain_digest(&x[n * CHUNK..], &mut peaks[n..], &mut sums[n..]);
+}
+
+/// Digests chunks of scores from the first on if the processor has AVX-512, and returns how many.
+pub(crate) fn digest_chunks(x: &[f32], peaks: &mut [f32], sums: &mut [f32]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if level() >= Level::Avx512 {
+        // SAFETY: `level` has found these features on this processor.
+        return unsafe { avx512::digest(x, peaks, sums) };
+    }
+    let _ = (x, peaks, sums);
+    0
+}
+
 vectorized! {
-    /// [`peaks`], and for each chunk `Σ exp(xᵢ − peak)`: as good as zero where nothing is possible,
-    /// NaN where one of the numbers is.
-    ///
-    /// # Panics
-    /// If there is not a peak and a sum for each chunk.
-    pub fn digest<T: Real>(x: &[T], peaks: &mut [T], sums: &mut [T]) {
-        assert_eq!(peaks.len(), x.len().div_ceil(CHUNK), "a peak for each chunk");
-        assert_eq!(sums.len(), peaks.len(), "a sum for each chunk");
+    /// What [`digest`] is.
+    fn plain_digest<T: Real>(x: &[T], peaks: &mut [T], sums: &mut [T]) {
         for ((chunk, peak), sum) in x.chunks(CHUNK).zip(peaks).zip(sums) {
             *peak = largest(chunk);
             let base = T::LOWEST.maximum(*peak);
@@ -164,6 +186,8 @@ impl<T: Real> Follower<T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn digested<T: Real>(x: &[T]) -> (Vec<T>, Vec<T>) {
@@ -223,6 +247,34 @@ mod tests {
             let mut x = vec![0.5f32; 150];
             x[hidden] = f32::NAN;
             assert!(shift(&x).is_nan(), "{hidden}");
+        }
+    }
+
+    /// Scores as a model gives them, now and then impossible, of no size or no number.
+    fn wild() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            500 => -30f32..30.0,
+            50 => any::<f32>(),
+            20 => Just(f32::NEG_INFINITY),
+            20 => Just(-0.0),
+            1 => Just(f32::NAN),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_processor_digests_to_the_same_bits(x in prop::collection::vec(wild(), 0..900)) {
+            let chunks = x.len().div_ceil(CHUNK);
+            let (mut peaks, mut sums) = (vec![0f32; chunks], vec![0f32; chunks]);
+            plain_digest(&x, &mut peaks, &mut sums);
+            let found = digested(&x);
+            let bits = |x: &[f32]| x.iter().map(|x| (x.is_nan(), x.to_bits())).collect::<Vec<_>>();
+            let same = |a: &[f32], b: &[f32]| {
+                let pairs = bits(a).into_iter().zip(bits(b));
+                pairs.into_iter().all(|(a, b)| a == b || (a.0 && b.0))
+            };
+            prop_assert!(same(&found.0, &peaks), "{:?} {:?}", found.0, peaks);
+            prop_assert!(same(&found.1, &sums), "{:?} {:?}", found.1, sums);
         }
     }
 }

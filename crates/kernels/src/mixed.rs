@@ -44,6 +44,12 @@ impl Mixed {
         unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
     }
 
+    /// [`Self::plain`], to write to.
+    fn plain_mut(values: &mut [Self]) -> &mut [f32] {
+        // SAFETY: as in `slice_mut`.
+        unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
+    }
+
     /// The same memory under the other name.
     fn vec(values: Vec<f32>) -> Vec<Self> {
         let mut values = ManuallyDrop::new(values);
@@ -216,6 +222,9 @@ impl Real for Mixed {
     #[inline(always)]
     fn is_finite(self) -> bool {
         Real::is_finite(self.0)
+    }
+    fn digest_chunks(x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
+        f32::digest_chunks(Self::plain(x), Self::plain_mut(peaks), Self::plain_mut(sums))
     }
 }
 

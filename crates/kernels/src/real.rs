@@ -35,6 +35,14 @@ pub trait Real: WithDType + std::ops::Neg<Output = Self> + crate::matmul::HasTil
     /// Whether the number is neither infinite nor NaN.
     fn is_finite(self) -> bool;
 
+    /// Digests chunks of scores from the first on, as [`logits::digest`](crate::logits::digest)
+    /// does, and returns how many: for types for which the processor has a faster way.
+    #[doc(hidden)]
+    fn digest_chunks(x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
+        let _ = (x, peaks, sums);
+        0
+    }
+
     /// The logistic function, `1 / (1 + e⁻ˣ)`.
     #[inline(always)]
     fn sigmoid(self) -> Self {
@@ -98,7 +106,7 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        let (power, fraction) = reduce(self.clamp(-87.3, 88.3));
+        let (power, fraction) = reduce(self.clamp(exponential::LOWEST, exponential::HIGHEST));
         power.mul_add(expm1_reduced(fraction), power)
     }
     #[inline(always)]
@@ -120,17 +128,16 @@ impl Real for f32 {
     fn is_finite(self) -> bool {
         f32::is_finite(self)
     }
+    fn digest_chunks(x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
+        crate::logits::digest_chunks(x, peaks, sums)
+    }
 }
 
 /// Splits `x` into `2ⁿ` and `r = x − n ln 2` with `|r| ≤ ln 2 / 2`; returns `(2ⁿ, r)`.
 #[inline(always)]
 fn reduce(x: f32) -> (f32, f32) {
-    // Adding 1.5 · 2²³ leaves the nearest integer in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts, the first with so few digits that n times it is exact.
-    const LN2_HIGH: f32 = 355.0 / 512.0;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    use exponential::{LN2_HIGH, LN2_LOW, LOG2_E, ROUND};
+    let shifted = x.mul_add(LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = n.mul_add(-LN2_HIGH, x);
     let r = n.mul_add(-LN2_LOW, r);
@@ -142,12 +149,26 @@ fn reduce(x: f32) -> (f32, f32) {
 /// below 6·10⁻⁹, a tenth of a unit in the last place of `eʳ`.
 #[inline(always)]
 fn expm1_reduced(r: f32) -> f32 {
-    let p = r.mul_add(1.0 / 5040.0, 1.0 / 720.0);
-    let p = r.mul_add(p, 1.0 / 120.0);
-    let p = r.mul_add(p, 1.0 / 24.0);
-    let p = r.mul_add(p, 1.0 / 6.0);
-    let p = r.mul_add(p, 0.5);
+    let [seventh, terms @ ..] = exponential::TERMS;
+    let p = terms.into_iter().fold(seventh, |p, term| r.mul_add(p, term));
     (r * r).mul_add(p, r)
+}
+
+/// The constants of the exponential, for whoever computes many of them at once.
+pub(crate) mod exponential {
+    /// What is smaller counts as this.
+    pub(crate) const LOWEST: f32 = -87.3;
+    /// What is larger counts as this.
+    pub(crate) const HIGHEST: f32 = 88.3;
+    pub(crate) use std::f32::consts::LOG2_E;
+    /// 1.5 · 2²³: a number to which it is added leaves its nearest integer in the low bits.
+    pub(crate) const ROUND: f32 = 12_582_912.0;
+    /// ln 2 in two parts, the first with so few digits that a multiple of it is exact.
+    pub(crate) const LN2_HIGH: f32 = 355.0 / 512.0;
+    pub(crate) const LN2_LOW: f32 = -2.121_944_4e-4;
+    /// One over seven factorial, down to one over two.
+    pub(crate) const TERMS: [f32; 6] =
+        [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
 }
 
 #[cfg(test)]
