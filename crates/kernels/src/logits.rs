@@ -60,20 +60,46 @@ vectorized! {
 /// # Panics
 /// If there is not a peak and a sum for each chunk.
 pub fn digest<T: Real>(x: &[T], peaks: &mut [T], sums: &mut [T]) {
+    digest_to(Depth::Sums, x, peaks, sums);
+}
+
+/// [`peaks`], and for each chunk zero, or NaN where one of the numbers is: whether the best token
+/// can be trusted, for whoever need not know how probable it is.
+///
+/// # Panics
+/// If there is not a peak and a place for each chunk.
+pub fn glance<T: Real>(x: &[T], peaks: &mut [T], flaws: &mut [T]) {
+    digest_to(Depth::Peaks, x, peaks, flaws);
+}
+
+/// How much of a digest is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What [`digest`] finds.
+    Sums,
+    /// What [`glance`] finds.
+    Peaks,
+}
+
+fn digest_to<T: Real>(depth: Depth, x: &[T], peaks: &mut [T], sums: &mut [T]) {
     assert_eq!(peaks.len(), x.len().div_ceil(CHUNK), "a peak for each chunk");
     assert_eq!(sums.len(), peaks.len(), "a sum for each chunk");
-    let n = T::digest_chunks(x, peaks, sums);
-    plain_digest(&x[n * CHUNK..], &mut peaks[n..], &mut sums[n..]);
+    let n = T::digest_chunks(depth, x, peaks, sums);
+    let (x, peaks, sums) = (&x[n * CHUNK..], &mut peaks[n..], &mut sums[n..]);
+    match depth {
+        Depth::Sums => plain_digest(x, peaks, sums),
+        Depth::Peaks => plain_glance(x, peaks, sums),
+    }
 }
 
 /// Digests chunks of scores from the first on if the processor has AVX-512, and returns how many.
-pub(crate) fn digest_chunks(x: &[f32], peaks: &mut [f32], sums: &mut [f32]) -> usize {
+pub(crate) fn digest_chunks(depth: Depth, x: &[f32], peaks: &mut [f32], sums: &mut [f32]) -> usize {
     #[cfg(target_arch = "x86_64")]
     if level() >= Level::Avx512 {
         // SAFETY: `level` has found these features on this processor.
-        return unsafe { avx512::digest(x, peaks, sums) };
+        return unsafe { avx512::digest(depth, x, peaks, sums) };
     }
-    let _ = (x, peaks, sums);
+    let _ = (depth, x, peaks, sums);
     0
 }
 
@@ -84,6 +110,17 @@ vectorized! {
             *peak = largest(chunk);
             let base = T::LOWEST.maximum(*peak);
             *sum = fold_lanes([chunk], |sum, [x]| sum + (x - base).exp());
+        }
+    }
+}
+
+vectorized! {
+    /// What [`glance`] is.
+    fn plain_glance<T: Real>(x: &[T], peaks: &mut [T], flaws: &mut [T]) {
+        for ((chunk, peak), flaw) in x.chunks(CHUNK).zip(peaks).zip(flaws) {
+            *peak = largest(chunk);
+            let nan_or = |flaw, [x]: [T; 1]| if x.partial_cmp(&x).is_some() { flaw } else { x };
+            *flaw = fold_lanes([chunk], nan_or);
         }
     }
 }
@@ -105,15 +142,19 @@ pub fn log_softmax_shift<T: Real>(peaks: &[T], sums: &[T]) -> T {
 /// Where the digest of a product's rows goes: `[rows, chunks]` each.
 #[derive(Debug)]
 pub struct Digest<'a, T> {
+    /// How much is wanted.
+    pub depth: Depth,
     /// The largest of each chunk.
     pub peaks: &'a mut [T],
-    /// The sum of the exponentials of the differences from it.
+    /// The sum of the exponentials of the differences from it; with [`Depth::Peaks`] what
+    /// [`glance`] says.
     pub sums: &'a mut [T],
 }
 
 /// [`Digest`] for threads that each have their own rows or whole chunks of columns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shared<T> {
+    depth: Depth,
     peaks: *mut T,
     sums: *mut T,
     cols: usize,
@@ -132,7 +173,8 @@ impl<T: Real> Digest<'_, T> {
         let expected = rows * cols.div_ceil(CHUNK);
         assert_eq!(self.peaks.len(), expected, "a peak for each chunk of each row");
         assert_eq!(self.sums.len(), expected, "a sum for each chunk of each row");
-        Shared { peaks: self.peaks.as_mut_ptr(), sums: self.sums.as_mut_ptr(), cols }
+        let (peaks, sums) = (self.peaks.as_mut_ptr(), self.sums.as_mut_ptr());
+        Shared { depth: self.depth, peaks, sums, cols }
     }
 }
 
@@ -163,7 +205,7 @@ impl<T: Real> Follower<T> {
         last: bool,
         (c, row_stride): (*const T, usize),
     ) {
-        let Shared { peaks, sums, cols } = self.shared;
+        let Shared { depth, peaks, sums, cols } = self.shared;
         let to = if to == cols { to } else { to / CHUNK * CHUNK };
         if to - self.from < AT_ONCE * CHUNK && !last {
             return;
@@ -178,7 +220,7 @@ impl<T: Real> Follower<T> {
                 let x = std::slice::from_raw_parts(c.add(row * row_stride + from), n);
                 let peaks = std::slice::from_raw_parts_mut(peaks.add(first), n_chunks);
                 let sums = std::slice::from_raw_parts_mut(sums.add(first), n_chunks);
-                digest(x, peaks, sums);
+                digest_to(depth, x, peaks, sums);
             }
         }
     }
@@ -268,6 +310,8 @@ mod tests {
             let (mut peaks, mut sums) = (vec![0f32; chunks], vec![0f32; chunks]);
             plain_digest(&x, &mut peaks, &mut sums);
             let found = digested(&x);
+            let (mut glanced, mut flaws) = (peaks.clone(), vec![1f32; chunks]);
+            glance(&x, &mut glanced, &mut flaws);
             let bits = |x: &[f32]| x.iter().map(|x| (x.is_nan(), x.to_bits())).collect::<Vec<_>>();
             let same = |a: &[f32], b: &[f32]| {
                 let pairs = bits(a).into_iter().zip(bits(b));
@@ -275,6 +319,11 @@ mod tests {
             };
             prop_assert!(same(&found.0, &peaks), "{:?} {:?}", found.0, peaks);
             prop_assert!(same(&found.1, &sums), "{:?} {:?}", found.1, sums);
+            prop_assert!(same(&glanced, &peaks), "{glanced:?} {peaks:?}");
+            for (chunk, flaw) in x.chunks(CHUNK).zip(flaws) {
+                let sound = chunk.iter().all(|x| !x.is_nan());
+                prop_assert!(if sound { flaw == 0.0 } else { flaw.is_nan() }, "{flaw} {chunk:?}");
+            }
         }
     }
 }

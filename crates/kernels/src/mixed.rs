@@ -19,6 +19,7 @@ use candle_core::{CpuStorage, CpuStorageRef, DType, Result, WithDType};
 use num_traits::{Num, One, Zero};
 
 use crate::Real;
+use crate::logits::Depth;
 
 /// Stored and added as `f32`, multiplied in matrix products as bfloat16.
 #[repr(transparent)]
@@ -223,8 +224,8 @@ impl Real for Mixed {
     fn is_finite(self) -> bool {
         Real::is_finite(self.0)
     }
-    fn digest_chunks(x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
-        f32::digest_chunks(Self::plain(x), Self::plain_mut(peaks), Self::plain_mut(sums))
+    fn digest_chunks(depth: Depth, x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
+        f32::digest_chunks(depth, Self::plain(x), Self::plain_mut(peaks), Self::plain_mut(sums))
     }
 }
 

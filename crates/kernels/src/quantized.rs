@@ -44,7 +44,7 @@ use path::{Line, Path, Row, Tile, path};
 const PARALLEL_FROM: usize = 1 << 21;
 /// Numbers from which on activations are quantised on all threads.
 const PARALLEL_ROWS_FROM: usize = 1 << 17;
-/// Bytes of activations that stay in the second-level cache while weights pass.
+/// Bytes of activations, or of results, that stay in the second-level cache while weights pass.
 const CACHED: usize = 256 << 10;
 /// Most inputs of a layer, so that no sum leaves 32 bits.
 const MOST_INPUTS: usize = (i32::MAX / (127 * 127)) as usize;
@@ -358,10 +358,13 @@ impl Job<'_> {
         }
     }
 
-    /// Asks for the part of the result that is written next: rows may be far apart.
+    /// Asks for the part of the result that is written next, if it may be far away.
     fn bring(&self, rows: Range<usize>, panel: usize) {
         let (output, width) = (self.layer.output, self.layer.path.panel());
         let col = panel * width;
+        if self.x.rows() * output * size_of::<f32>() <= CACHED {
+            return;
+        }
         for row in rows {
             for col in (col..output.min(col + width)).step_by(simd::LINE / size_of::<f32>()) {
                 simd::fetch_to_write(self.out.0.wrapping_add(row * output + col));

@@ -8,6 +8,8 @@
 
 use candle_core::WithDType;
 
+use crate::logits::Depth;
+
 /// A floating-point number that the kernels can compute with: `f32`, `f64` or
 /// [`Mixed`](crate::Mixed).
 pub trait Real: WithDType + std::ops::Neg<Output = Self> + crate::matmul::HasTile {
@@ -38,8 +40,8 @@ pub trait Real: WithDType + std::ops::Neg<Output = Self> + crate::matmul::HasTil
     /// Digests chunks of scores from the first on, as [`logits::digest`](crate::logits::digest)
     /// does, and returns how many: for types for which the processor has a faster way.
     #[doc(hidden)]
-    fn digest_chunks(x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
-        let _ = (x, peaks, sums);
+    fn digest_chunks(depth: Depth, x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
+        let _ = (depth, x, peaks, sums);
         0
     }
 
@@ -128,8 +130,8 @@ impl Real for f32 {
     fn is_finite(self) -> bool {
         f32::is_finite(self)
     }
-    fn digest_chunks(x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
-        crate::logits::digest_chunks(x, peaks, sums)
+    fn digest_chunks(depth: Depth, x: &[Self], peaks: &mut [Self], sums: &mut [Self]) -> usize {
+        crate::logits::digest_chunks(depth, x, peaks, sums)
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 use kernels::gpu::search::{self, Best, Spans};
 
-use crate::{Result, Special, Step};
+use crate::{Interest, Result, Special, Step};
 
 /// The hypotheses of a batch of sentences, a row each.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub(crate) struct Hypotheses {
     pub(crate) spans: Spans,
     /// Where the rows were when they read last, if they have moved since.
     parents: Option<Vec<u32>>,
-    /// How many tokens of a row will be looked at; all without it.
-    most: Option<usize>,
+    /// What will be looked at.
+    interest: Interest,
     scores: Scores,
     /// What each row saw of the source.
     weights: Vec<Vec<f32>>,
@@ -43,7 +43,7 @@ impl Hypotheses {
             spans: Spans::new(&sources, device)?,
             sources,
             parents: None,
-            most: None,
+            interest: Interest::default(),
             scores: Scores::All(Vec::new()),
             weights: Vec::new(),
         })
@@ -67,14 +67,19 @@ impl Hypotheses {
         self.parents = Some(rows.iter().map(parent).collect());
     }
 
-    /// How many tokens of a row will be looked at.
-    pub(crate) fn look_at(&mut self, most: usize) {
-        self.most = Some(most);
+    /// What will be looked at.
+    pub(crate) fn expect(&mut self, interest: Interest) {
+        self.interest = interest;
+    }
+
+    /// Whether what the rows see will be looked at.
+    pub(crate) fn are_watched(&self) -> bool {
+        self.interest.weights
     }
 
     /// Keeps what the rows say: `scores` `[rows, vocab]`.
     pub(crate) fn say(&mut self, scores: Tensor, special: Special) -> Result<()> {
-        self.scores = match self.most {
+        self.scores = match self.interest.best {
             Some(most) => Scores::Best(search::best(scores, most, special.eos)?),
             None => Scores::All(scores.flatten_all()?.to_vec1()?),
         };

@@ -45,7 +45,7 @@ pub use guide::Guide;
 pub use parameters::{Init, Parameters, Spec};
 pub use ready::{Ready, State};
 pub use shortlist::{SHORTLIST, Shortlist};
-pub use step::Step;
+pub use step::{Interest, Step};
 pub use transformer::Attended;
 
 /// Ids with a meaning of their own.
@@ -126,11 +126,10 @@ pub trait EncoderDecoder {
     /// If there is no such row.
     fn select(&self, state: &mut Self::State, rows: &[usize]) -> Result<()>;
 
-    /// Promises, before the first [`read`](Self::read), that nobody looks at tokens beyond the `most`
-    /// best of a row and the end of the sentence. A model that computes far from the processor then
-    /// leaves all others impossible; by itself it does not.
-    fn look_at(&self, state: &mut Self::State, most: usize) {
-        let _ = (state, most);
+    /// Promises, before the first [`read`](Self::read), that nobody looks at more than this: the model
+    /// may leave out the rest. By itself it leaves out nothing.
+    fn expect(&self, state: &mut Self::State, interest: Interest) {
+        let _ = (state, interest);
     }
 }
 

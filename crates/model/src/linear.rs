@@ -2,7 +2,7 @@
 //! which products read them.
 
 use kernels::activation::{self, Activation};
-use kernels::logits::{self, CHUNK, Digest};
+use kernels::logits::{self, CHUNK, Depth, Digest};
 use kernels::matmul::{
     self, MatrixMut, Packed, Target, matmul_packed, matmul_packed_biased, matmul_packed_logits,
 };
@@ -102,8 +102,8 @@ impl Linear {
     }
 
     /// The scores of the words of a vocabulary, of which this layer computes the logits, with
-    /// their peaks and what makes log-probabilities of them.
-    pub(crate) fn predict(&self, x: &[f32], room: &mut Room, step: &mut Step) {
+    /// their peaks and, if so deep, what makes log-probabilities of them.
+    pub(crate) fn predict(&self, x: &[f32], depth: Depth, room: &mut Room, step: &mut Step) {
         let (input, output) = self.sizes();
         let (rows, chunks) = (x.len() / input, output.div_ceil(CHUNK));
         let Step { scores, shifts, peaks, possible, .. } = step;
@@ -116,23 +116,28 @@ impl Linear {
             Self::F32(weight, bias) => {
                 let (x, c) =
                     (matmul::Matrix::new(x, rows, input), MatrixMut::new(scores, rows, output));
-                matmul_packed_logits(x, weight, bias, c, Digest { peaks, sums });
+                matmul_packed_logits(x, weight, bias, c, Digest { depth, peaks, sums });
             }
             Self::Bf16(weight, bias) => {
                 let x = matmul::Matrix::new(Mixed::slice(x), rows, input);
                 let c = MatrixMut::new(Mixed::slice_mut(scores), rows, output);
-                let digest =
-                    Digest { peaks: Mixed::slice_mut(peaks), sums: Mixed::slice_mut(sums) };
+                let (peaks, sums) = (Mixed::slice_mut(peaks), Mixed::slice_mut(sums));
+                let digest = Digest { depth, peaks, sums };
                 matmul_packed_logits(x, weight, Mixed::slice(bias), c, digest);
             }
             Self::Int8(layer) => {
                 activations.quantize(x, input);
-                layer.logits(activations, scores, Digest { peaks, sums });
+                layer.logits(activations, scores, Digest { depth, peaks, sums });
             }
         }
         let digests = peaks.chunks_exact(chunks).zip(sums.chunks_exact(chunks));
         shifts.clear();
-        shifts.extend(digests.map(|(peaks, sums)| logits::log_softmax_shift(peaks, sums)));
+        shifts.extend(digests.map(|(peaks, sums)| match depth {
+            Depth::Sums => logits::log_softmax_shift(peaks, sums),
+            // Infinite scores have no probabilities, and neither has what is no number.
+            Depth::Peaks if peaks.contains(&f32::INFINITY) => f32::NAN,
+            Depth::Peaks => slices::sum(sums),
+        }));
     }
 
     fn product(&self, x: &[f32], room: &mut Room, out: &mut [f32], finish: Finish) {

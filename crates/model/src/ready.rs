@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::DType;
+use kernels::logits::Depth;
 
 use crate::hypotheses::Hypotheses;
 use crate::linear::{Linear, Room};
@@ -11,8 +12,8 @@ use crate::shortlist::{Candidates, ShortOutput, Shortlist};
 use crate::source::Source;
 use crate::transformer::Attended;
 use crate::{
-    EncoderDecoder, Error, Model, ModelConfig, Result, SearchPrecision, Special, Step, Tie,
-    TransformerConfig, Vocabs, rnn, transformer,
+    EncoderDecoder, Error, Interest, Model, ModelConfig, Result, SearchPrecision, Special, Step,
+    Tie, TransformerConfig, Vocabs, rnn, transformer,
 };
 
 /// A model made ready to search, once for all sentences: its weights packed, or on a GPU.
@@ -51,6 +52,8 @@ pub struct State {
     family: FamilyState,
     /// With a shortlist: what comes into question for each sentence.
     candidates: Arc<Vec<Candidates>>,
+    /// What is wanted of scores.
+    depth: Depth,
     /// Memory to work in.
     room: Room,
     step: Step,
@@ -224,6 +227,7 @@ impl EncoderDecoder for Ready {
             rows: (0..src.len() as u32).collect(),
             family,
             candidates: Arc::new(candidates),
+            depth: Depth::Sums,
             room: Room::default(),
             step: Step::default(),
         })
@@ -256,7 +260,7 @@ impl EncoderDecoder for Ready {
             hypotheses.predict(rows, (self.vocabs.tgt, self.special), step);
             return Ok(());
         }
-        let State { rows: sentences, family, candidates, room, step: short } = state;
+        let State { rows: sentences, family, candidates, depth, room, step: short } = state;
         let (x, weights) = match (&self.family, family) {
             (Family::Rnn(_), FamilyState::Rnn(state)) => state.results(),
             (Family::Transformer(_), FamilyState::Transformer(state)) => state.results(),
@@ -270,7 +274,7 @@ impl EncoderDecoder for Ready {
         step.weights.clear();
         step.weights.extend(weights[rows.clone()].iter_mut().map(std::mem::take));
         if let Output::All(output, _) = &self.output {
-            output.predict(x, room, step);
+            output.predict(x, *depth, room, step);
             return Ok(());
         }
         step.begin();
@@ -301,9 +305,12 @@ impl EncoderDecoder for Ready {
         Ok(())
     }
 
-    fn look_at(&self, state: &mut State, most: usize) {
-        if let Some(hypotheses) = state.family.on_gpu() {
-            hypotheses.look_at(most);
+    fn expect(&self, state: &mut State, interest: Interest) {
+        state.depth = if interest.log_probs { Depth::Sums } else { Depth::Peaks };
+        match &mut state.family {
+            FamilyState::Rnn(state) => state.watched = interest.weights,
+            FamilyState::Transformer(state) => state.watched = interest.weights,
+            family => family.on_gpu().into_iter().for_each(|rows| rows.expect(interest)),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use kernels::logits::{self, CHUNK};
+use kernels::logits::{self, CHUNK, Depth};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -155,7 +155,7 @@ impl Candidates {
         (room, short): (&mut Room, &mut Step),
         step: &mut Step,
     ) {
-        self.layer.predict(x, room, short);
+        self.layer.predict(x, Depth::Sums, room, short);
         let chunks = vocab.div_ceil(CHUNK);
         let rows = short.scores.chunks_exact(self.tokens.len()).zip(&short.shifts);
         for (scores, shift) in rows {

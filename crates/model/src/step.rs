@@ -2,6 +2,24 @@
 
 use kernels::logits;
 
+/// What will be looked at of what a model says. [`Default`] is everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// How many of the best tokens of a row, besides the end of the sentence; any of them without
+    /// it. A model that computes far from the processor then leaves all others impossible.
+    pub best: Option<usize>,
+    /// Log-probabilities. Otherwise the shifts of a step may be zero, and only tell of a NaN.
+    pub log_probs: bool,
+    /// Attention weights. Otherwise there may be none.
+    pub weights: bool,
+}
+
+impl Default for Interest {
+    fn default() -> Self {
+        Self { best: None, log_probs: true, weights: true }
+    }
+}
+
 /// What a step gives for each row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {

@@ -7,7 +7,8 @@ mod transformers;
 use candle_core::{DType, Device};
 use family::{SPECIAL, SRC, VOCAB, model, model_on, size};
 use model::{
-    Attended, EncoderDecoder, Error, ModelConfig, Ready, Result, RnnConfig, SearchPrecision, Step,
+    Attended, EncoderDecoder, Error, Interest, ModelConfig, Ready, Result, RnnConfig,
+    SearchPrecision, Step,
 };
 
 fn configs() -> Vec<ModelConfig> {
@@ -34,11 +35,13 @@ const STEPS: [(Option<&[usize]>, &[u32]); 5] = [
 ];
 
 /// What a model says after each of the [`STEPS`].
-fn steps(ready: &Ready, look_at: Option<usize>) -> Result<Vec<Step>> {
+fn steps(ready: &Ready, best: Option<usize>) -> Result<Vec<Step>> {
+    steps_of_interest(ready, Interest { best, ..Interest::default() })
+}
+
+fn steps_of_interest(ready: &Ready, interest: Interest) -> Result<Vec<Step>> {
     let mut state = ready.start(&sources(&[0, 1, 2]))?;
-    if let Some(most) = look_at {
-        ready.look_at(&mut state, most);
-    }
+    ready.expect(&mut state, interest);
     let mut said = Vec::new();
     for (select, last) in STEPS {
         if let Some(rows) = select {
@@ -91,6 +94,21 @@ fn in_single_precision_a_gpu_says_what_the_processor_says() -> Result<()> {
                 let off = distance(&found.weights[row], &expected.weights[row]);
                 assert!(off < 1e-5, "{config:?}: weights {off}");
             }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn weights_that_nobody_looks_at_stay_away() -> Result<()> {
+    let Some(device) = emulator::device() else { return Ok(()) };
+    for config in configs().iter().chain(&recurrent()).step_by(5) {
+        let ready = on_gpu(&device, config, SearchPrecision::F32)?;
+        let unseen = Interest { weights: false, ..Interest::default() };
+        let (all, little) = (steps(&ready, None)?, steps_of_interest(&ready, unseen)?);
+        for (all, little) in all.iter().zip(little) {
+            assert_eq!((&little.scores, &little.shifts), (&all.scores, &all.shifts), "{config:?}");
+            assert_eq!(little.weights, vec![Vec::<f32>::new(); all.weights.len()]);
         }
     }
     Ok(())

@@ -251,9 +251,9 @@ impl Evaluate {
         translator.config = self.search.over(&translator.config, session.seed);
         let (mut statistics, mut src_words) = (self.nothing_yet(), Vec::new());
         let lines = rows.map(|row| row.map(Referenced));
-        for translated in translator.translate_lines(lines, READ_AHEAD) {
-            let (Referenced(row), n_best) = translated?;
-            let hyp = n_best?.into_iter().next().unwrap_or_default().text;
+        for translated in translator.word_lines(lines, READ_AHEAD) {
+            let (Referenced(row), wording) = translated?;
+            let hyp = wording?.text;
             count(dir, &mut statistics, &hyp, &row[1..])?;
             src_words.push(words(&row[0]));
         }

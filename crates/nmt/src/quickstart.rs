@@ -186,11 +186,8 @@ impl Quickstart {
 /// Scores the model on held-out sentences.
 fn score(translator: &Translator<Ready>, split: &Split) -> anyhow::Result<()> {
     let sources: Vec<String> = split.test.iter().map(|pair| pair.src.clone()).collect();
-    let hyps: Vec<String> = translator
-        .translate(&sources)?
-        .into_iter()
-        .map(|found| found.into_iter().next().unwrap_or_default().text)
-        .collect();
+    let hyps: Vec<String> =
+        translator.word(&sources)?.into_iter().map(|wording| wording.text).collect();
     let refs = vec![split.test.iter().map(|pair| pair.tgt.clone()).collect::<Vec<_>>()];
     let mut out = io::stdout().lock();
     writeln!(out, "\nHeld-out score, on {} sentences:", split.test.len())?;

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::ensure;
 use serde::Serialize;
-use translate::Translation;
+use translate::{Translation, Wording};
 
 use self::demands::{Demands, Incoming};
 use self::links::Alignments;
@@ -152,19 +152,25 @@ impl Translate {
         let open = |path| Alignments::open(path, name());
         let mut alignments = self.alignment.as_deref().map(open).transpose()?;
         let lines = self.demands.requests(self.input.as_deref(), terms)?;
-        for translated in translator.translate_lines(lines, self.read_ahead) {
-            let (Incoming { request, defect }, found) = translated?;
-            let found = match (defect, found) {
-                (None, Ok(found)) => found,
-                (Some(error), _) => tally.fail(&error, session.console),
-                (None, Err(error)) => tally.fail(&error, session.console),
-            };
-            tally.add(&found);
-            self.write(&mut output, &request.text, &found, &tally)?;
-            if let Some(file) = &mut alignments {
-                file.write(tally.lines, &found)?;
+        if self.needs_words_only() {
+            for worded in translator.word_lines(lines, self.read_ahead) {
+                let (Incoming { defect, .. }, found) = worded?;
+                let found = tally.settle(defect, found, session.console);
+                tally.add(found.as_ref().map(Outcome::from));
+                writeln!(output, "{}", found.unwrap_or_default().text)?;
+                output.flush()?;
             }
-            output.flush()?;
+        } else {
+            for translated in translator.translate_lines(lines, self.read_ahead) {
+                let (Incoming { request, defect }, found) = translated?;
+                let found = tally.settle(defect, found, session.console).unwrap_or_default();
+                tally.add(found.first().map(Outcome::from));
+                self.write(&mut output, &request.text, &found, &tally)?;
+                if let Some(file) = &mut alignments {
+                    file.write(tally.lines, &found)?;
+                }
+                output.flush()?;
+            }
         }
         if let Some(file) = alignments {
             file.finish()?;
@@ -177,6 +183,14 @@ impl Translate {
         let (failed, lines) = (grouped(tally.failed), grouped(tally.lines));
         ensure!(tally.failed == 0, "{failed} of {lines} lines could not be translated");
         Ok(())
+    }
+
+    /// Whether nothing is written but the best translation of each line.
+    fn needs_words_only(&self) -> bool {
+        self.format == Format::Text
+            && self.nbest.get() == 1
+            && self.demands.alternatives.is_none()
+            && self.alignment.is_none()
     }
 
     /// Writes the translations of line `number`, counted from one.
@@ -220,12 +234,49 @@ struct Tally {
     error: Option<String>,
 }
 
+/// What is counted of the best translation of a line.
+struct Outcome {
+    tokens: usize,
+    finished: bool,
+    lacks_phrases: bool,
+}
+
+impl From<&Translation> for Outcome {
+    fn from(best: &Translation) -> Self {
+        let Translation { tokens, finished, unmet, .. } = best;
+        Self { tokens: tokens.len(), finished: *finished, lacks_phrases: !unmet.is_empty() }
+    }
+}
+
+impl From<&Wording> for Outcome {
+    fn from(best: &Wording) -> Self {
+        let Wording { tokens, finished, unmet, .. } = best;
+        Self { tokens: *tokens, finished: *finished, lacks_phrases: !unmet.is_empty() }
+    }
+}
+
 /// Lines that could not be translated of which each is told; the others are counted.
 const TOLD: usize = 10;
 
 impl Tally {
-    /// Tells why the line that comes next cannot be translated, which leaves nothing.
-    fn fail(&mut self, error: &dyn std::error::Error, console: &Console) -> Vec<Translation> {
+    /// What the line that comes next has given; nothing if it has a defect or cannot be translated,
+    /// which is told.
+    fn settle<R>(
+        &mut self,
+        defect: Option<impl std::error::Error>,
+        found: translate::Result<R>,
+        console: &Console,
+    ) -> Option<R> {
+        match (defect, found) {
+            (None, Ok(found)) => return Some(found),
+            (Some(error), _) => self.fail(&error, console),
+            (None, Err(error)) => self.fail(&error, console),
+        }
+        None
+    }
+
+    /// Tells why a line cannot be translated.
+    fn fail(&mut self, error: &dyn std::error::Error, console: &Console) {
         let error = error.to_string();
         self.failed += 1;
         match self.failed {
@@ -234,19 +285,16 @@ impl Tally {
             _ => {}
         }
         self.error = Some(error);
-        Vec::new()
     }
 
-    fn add(&mut self, found: &[Translation]) {
+    /// Counts a line and its best translation, if there is one.
+    fn add(&mut self, best: Option<Outcome>) {
         self.lines += 1;
-        if !found.is_empty() {
-            self.error = None;
-        }
-        if let Some(best) = found.first() {
-            self.tokens += best.tokens.len();
-            self.unfinished += usize::from(!best.finished);
-            self.unmet += usize::from(!best.unmet.is_empty());
-        }
+        let Some(Outcome { tokens, finished, lacks_phrases }) = best else { return };
+        self.error = None;
+        self.tokens += tokens;
+        self.unfinished += usize::from(!finished);
+        self.unmet += usize::from(lacks_phrases);
     }
 
     /// What is said where phrases are missing.
@@ -276,19 +324,21 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn translation(text: &str, score: f64) -> Translation {
-        Translation { text: text.into(), score, finished: true, ..Translation::default() }
+    fn outcome(text: &str) -> Translation {
+        Translation { text: text.into(), finished: true, ..Translation::default() }
     }
 
     #[test]
     fn a_tally_counts_lines_and_what_was_cut_off() {
         let mut tally = Tally::default();
-        tally.add(&[translation("a", -1.0)]);
-        tally.add(&[Translation { finished: false, ..translation("b", -1.0) }]);
+        let cut = Translation { finished: false, ..outcome("b") };
+        tally.add(Some(Outcome::from(&outcome("a"))));
+        tally.add(Some(Outcome::from(&cut)));
         let told = tally.told(Instant::now());
         assert!(told.starts_with("2 lines · 0 tokens · "), "{told}");
         assert!(told.ends_with(" · 1 cut off at the longest allowed length"), "{told}");
-        tally.add(&[Translation { unmet: vec!["x".into()], ..translation("c", -1.0) }]);
+        let lacking = Translation { unmet: vec!["x".into()], ..outcome("c") };
+        tally.add(Some(Outcome::from(&Wording::from(lacking))));
         assert!(tally.told_unmet().starts_with("1 translation lacks phrases that were required"));
     }
 }

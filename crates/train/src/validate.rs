@@ -42,12 +42,8 @@ pub(crate) fn translations(
 ) -> Result<(Scores, Vec<Sample>)> {
     let translator = Translator::new(model.ready()?, tokenizers.clone(), search.clone())?;
     let sources: Vec<String> = pairs.iter().map(|pair| pair.src.clone()).collect();
-    let best = |mut found: Vec<_>| (!found.is_empty()).then(|| found.swap_remove(0));
-    let hyps: Vec<String> = translator
-        .translate(&sources)?
-        .into_iter()
-        .map(|found| best(found).map_or_else(String::new, |best: translate::Translation| best.text))
-        .collect();
+    let hyps: Vec<String> =
+        translator.word(&sources)?.into_iter().map(|wording| wording.text).collect();
     let refs = vec![pairs.iter().map(|pair| pair.tgt.clone()).collect()];
     let bleu = "bleu".parse::<Metric>()?.corpus(&hyps, &refs)?;
     let chrf = "chrf".parse::<Metric>()?.corpus(&hyps, &refs)?;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use kernels::{Real, logits, slices};
-use model::{EncoderDecoder, Special, Step};
+use model::{EncoderDecoder, Interest, Special, Step};
 use rayon::prelude::*;
 use text::{Tokenizer, Tokenizers};
 
@@ -194,10 +194,10 @@ impl<M: EncoderDecoder> EncoderDecoder for Ensemble<M> {
         Ok(())
     }
 
-    fn look_at(&self, state: &mut Self::State, most: usize) {
+    fn expect(&self, state: &mut Self::State, interest: Interest) {
         // What is best together need not be among the best of one.
         if self.others.is_empty() {
-            self.first.look_at(&mut state.first, most);
+            self.first.expect(&mut state.first, interest);
         }
     }
 

@@ -39,5 +39,5 @@ pub use glossary::Glossary;
 pub use request::Request;
 pub use rescore::{Scored, score};
 pub use search::{Hypothesis, SearchConfig, search};
-pub use translation::Translation;
+pub use translation::{Translation, Wording};
 pub use translator::Translator;

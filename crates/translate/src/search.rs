@@ -43,7 +43,7 @@ use beam::Beam;
 use diverse::DiverseBeam;
 use greedy::Greedy;
 use kernels::logits::{self, CHUNK};
-use model::{EncoderDecoder, Step};
+use model::{EncoderDecoder, Interest, Step};
 use rules::{Rules, Task};
 use sample::Sample;
 
@@ -82,6 +82,27 @@ pub fn search_required<M: EncoderDecoder>(
     if !required.is_empty() && required.len() != sources.len() {
         return Err(Error::Unpaired { sources: sources.len(), targets: required.len() });
     }
+    search_for(Use::All, model, sources, required, config)
+}
+
+/// What is made of the hypotheses that a search finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Everything in them may be looked at.
+    All,
+    /// Only ids, and whether and how they ended. What they are worth and what they saw is wrong or
+    /// missing, if the search itself does not look at it.
+    Ids,
+}
+
+/// [`search_required`] for this use; there may not be more or fewer requirements than sources.
+pub(crate) fn search_for<M: EncoderDecoder>(
+    purpose: Use,
+    model: &M,
+    sources: &[Vec<u32>],
+    required: &[Requirements],
+    config: &SearchConfig,
+) -> Result<Vec<Vec<Hypothesis>>> {
     let some = |required: &Requirements| (!required.is_empty()).then(|| Arc::new(required.clone()));
     let required: Vec<Option<Arc<Requirements>>> = required.iter().map(some).collect();
     let wanted = required.iter().map(Option::as_ref).chain(std::iter::repeat(None));
@@ -91,7 +112,7 @@ pub fn search_required<M: EncoderDecoder>(
     let constrained = required.iter().flatten().any(|required| !required.phrases.is_empty());
     config.check(constrained)?;
     let (n_best, width) = (config.n_best.get(), config.width());
-    let tasks = Tasks { tasks: &tasks, look_at: looked_at(config, &required) };
+    let tasks = Tasks { tasks: &tasks, interest: interest(purpose, config, &required) };
     if let Some(Diverse { groups, strength }) = config.diverse {
         return run(model, tasks, |task| {
             DiverseBeam::new(&rules(task), width, groups, strength, n_best)
@@ -113,21 +134,30 @@ pub fn search_required<M: EncoderDecoder>(
 #[derive(Clone, Copy, Debug)]
 struct Tasks<'a> {
     tasks: &'a [Task<'a>],
-    /// How many tokens of a row their search looks at; all without it.
-    look_at: Option<usize>,
+    /// What their search looks at.
+    interest: Interest,
 }
 
-/// How many of the best tokens of a row a search looks at, the end of the sentence aside: those that it
-/// may choose, and those that it never does. None if it may look at any.
-fn looked_at(config: &SearchConfig, required: &[Option<Arc<Requirements>>]) -> Option<usize> {
-    let free = required.iter().all(Option::is_none)
-        && config.no_repeat_ngram == 0
+/// What a search looks at. Tokens are the best of a row if these settle what may be chosen: as many
+/// as it may choose, and those that it never does.
+fn interest(
+    purpose: Use,
+    config: &SearchConfig,
+    required: &[Option<Arc<Requirements>>],
+) -> Interest {
+    let plain = required.iter().all(Option::is_none)
         && config.sample.is_none()
         && config.diverse.is_none()
         && config.alternatives.is_none();
     // As many may end as there are hypotheses; padding, begin, end and unknown may be forbidden.
     const FORBIDDEN: usize = 4;
-    free.then(|| 2 * config.width() + FORBIDDEN)
+    let best = (plain && config.no_repeat_ngram == 0).then(|| 2 * config.width() + FORBIDDEN);
+    Interest {
+        best,
+        // The most likely token is the one with the highest score.
+        log_probs: purpose == Use::All || !plain || config.width() > 1,
+        weights: purpose == Use::All || config.coverage_penalty.get() != 0.0,
+    }
 }
 
 /// One sentence on its way to a translation.
@@ -306,7 +336,7 @@ impl Next {
 /// Searches all sentences that are not empty in one batch.
 fn run<M: EncoderDecoder, S: Sentence>(
     model: &M,
-    Tasks { tasks, look_at }: Tasks<'_>,
+    Tasks { tasks, interest }: Tasks<'_>,
     sentence: impl Fn(&Task<'_>) -> S,
 ) -> Result<Vec<Vec<Hypothesis>>> {
     let mut results = vec![vec![Hypothesis::empty()]; tasks.len()];
@@ -317,9 +347,7 @@ fn run<M: EncoderDecoder, S: Sentence>(
     }
     let mut live: Vec<(usize, S)> = filled().map(|(idx, task)| (idx, sentence(task))).collect();
     let mut state = model.start(&batch)?;
-    if let Some(most) = look_at {
-        model.look_at(&mut state, most);
-    }
+    model.expect(&mut state, interest);
     let mut last = vec![model.special().bos; live.len()];
     let (mut next, mut step) = (Next::default(), Step::default());
 

@@ -36,6 +36,26 @@ pub struct Translation {
     pub alignment: Option<Alignment>,
 }
 
+/// The words of a translation, without what the model thought of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wording {
+    /// See [`Translation::text`].
+    pub text: String,
+    /// How many tokens it was made of: the length of [`Translation::tokens`].
+    pub tokens: usize,
+    /// See [`Translation::finished`].
+    pub finished: bool,
+    /// See [`Translation::unmet`].
+    pub unmet: Vec<String>,
+}
+
+impl From<Translation> for Wording {
+    fn from(whole: Translation) -> Self {
+        let Translation { text, tokens, finished, unmet, .. } = whole;
+        Self { text, tokens: tokens.len(), finished, unmet }
+    }
+}
+
 /// One step of a translation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Token {
@@ -118,8 +138,18 @@ impl Context<'_> {
             score: found.score,
             log_prob: found.log_prob,
             finished: found.finished,
-            unmet: found.lacking.iter().filter_map(|&idx| names.get(idx)).cloned().collect(),
+            unmet: unmet(&found.lacking, names),
             utility: None,
+        })
+    }
+
+    /// The words of [`translation`](Self::translation).
+    pub(crate) fn wording(&self, found: &Hypothesis, names: &[String]) -> Result<Wording> {
+        Ok(Wording {
+            text: self.text(&found.ids)?,
+            tokens: found.token_log_probs.len(),
+            finished: found.finished,
+            unmet: unmet(&found.lacking, names),
         })
     }
 
@@ -165,6 +195,11 @@ impl Context<'_> {
         let weights = shifted(weights, tgt.encoding.ids.len(), shift);
         Alignment::new(&weights, src.side(level), tgt.side(level), linking).map(Some)
     }
+}
+
+/// The phrases that are lacking, of those that were required.
+fn unmet(lacking: &[usize], names: &[String]) -> Vec<String> {
+    lacking.iter().filter_map(|&idx| names.get(idx)).cloned().collect()
 }
 
 /// The weights of the steps that come `shift` after those that wrote the tokens of a target of

@@ -23,8 +23,8 @@ use crate::{
     mbr::{self, Mbr},
     request::Line,
     score,
-    search::search_required,
-    translation::{AlignmentView, Context, Tokenized},
+    search::{Use, search_for},
+    translation::{AlignmentView, Context, Tokenized, Wording},
 };
 
 /// A model with its tokenizers, ready to translate.
@@ -109,6 +109,34 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         Ahead::new(lines, read_ahead, prepare, |lines: &[_]| self.translate_prepared(lines))
     }
 
+    /// The words of the best of what [`translate`](Self::translate) finds for each line. Whoever needs no
+    /// more gets it sooner: what the model thinks of a translation need not be computed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn word<L: Line>(&self, lines: &[L]) -> Result<Vec<Wording>> {
+        let preparer = self.preparer();
+        let prepared = lines.iter().zip(1..).map(|(line, number)| preparer.line(line, number));
+        self.word_prepared(&prepared.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// [`word`](Self::word) for lines as they come, as [`translate_lines`](Self::translate_lines)
+    /// reads them.
+    pub fn word_lines<L, E, I>(
+        &self,
+        lines: I,
+        read_ahead: NonZeroUsize,
+    ) -> impl Iterator<Item = std::result::Result<(L, Result<Wording>), E>>
+    where
+        L: Line + Send + 'static,
+        E: From<Error> + Send + 'static,
+        I: IntoIterator<Item = std::result::Result<L, E>, IntoIter: Send + 'static>,
+    {
+        let preparer = self.preparer();
+        let prepare = move |line: &L, number| preparer.line(line, number);
+        Ahead::new(lines, read_ahead, prepare, |lines: &[_]| self.word_prepared(lines))
+    }
+
     /// Says what the model thinks of given pairs of source and translation: log-probabilities
     /// and alignment, one for each pair in the order of the pairs. Both sides are normalised as
     /// the tokenizers say; text and alignment are those of the normalised pair.
@@ -165,6 +193,29 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
     }
 
     fn translate_prepared(&self, lines: &[Prepared]) -> Result<Vec<Vec<Translation>>> {
+        self.each_found(Use::All, lines, |line, found| self.in_words(line, found))
+    }
+
+    fn word_prepared(&self, lines: &[Prepared]) -> Result<Vec<Wording>> {
+        if self.config.mbr.is_some() {
+            let best =
+                |found: Vec<Translation>| found.into_iter().next().unwrap_or_default().into();
+            return Ok(self.translate_prepared(lines)?.into_iter().map(best).collect());
+        }
+        let context = self.context();
+        self.each_found(Use::Ids, lines, |line, found| match found.first() {
+            Some(best) => context.wording(best, &line.required.names),
+            None => Ok(Wording::default()),
+        })
+    }
+
+    /// Searches for translations of all lines, for this use, and does `work` on those of each.
+    fn each_found<R: Send + Sync>(
+        &self,
+        purpose: Use,
+        lines: &[Prepared],
+        work: impl Fn(&Prepared, Vec<Hypothesis>) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
         let mut config = self.config.clone();
         if let Some(Mbr { candidates, .. }) = config.mbr {
             config.n_best = candidates;
@@ -176,9 +227,9 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
             let nothing = batch.iter().all(|&idx| lines[idx].required.requirements.is_empty());
             let required: Vec<_> =
                 if nothing { Vec::new() } else { batch.iter().map(required).collect() };
-            let found = search_required(&self.model, &ids, &required, &config)?;
-            let translated = |(&idx, found): (&usize, _)| self.in_words(&lines[idx], found);
-            batch.iter().zip(found).map(translated).collect()
+            let found = search_for(purpose, &self.model, &ids, &required, &config)?;
+            let found = batch.iter().zip(found);
+            found.map(|(&idx, found)| work(&lines[idx], found)).collect()
         })
     }
 

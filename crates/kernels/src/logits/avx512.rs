@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::CHUNK;
+use super::{CHUNK, Depth};
 use crate::real::exponential::{HIGHEST, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST, ROUND, TERMS};
 
 /// Numbers in a register.
@@ -45,12 +45,13 @@ macro_rules! join {
 join!(largest, _mm512_max_ps);
 join!(total, _mm512_add_ps);
 
-/// [`digest`](super::digest) of as many whole chunks as can be digested together; returns how many.
+/// [`digest`](super::digest), or [`glance`](super::glance), of as many whole chunks as can be digested
+/// together; returns how many.
 ///
 /// # Panics
 /// If there are fewer peaks or sums than chunks.
 #[target_feature(enable = "avx512f")]
-pub(super) fn digest(x: &[f32], peaks: &mut [f32], sums: &mut [f32]) -> usize {
+pub(super) fn digest(depth: Depth, x: &[f32], peaks: &mut [f32], sums: &mut [f32]) -> usize {
     let (groups, _) = x.as_chunks::<{ TOGETHER * CHUNK }>();
     let n = groups.len() * TOGETHER;
     let ((peaks, _), (sums, _)) = (peaks[..n].as_chunks_mut(), sums[..n].as_chunks_mut());
@@ -65,6 +66,12 @@ pub(super) fn digest(x: &[f32], peaks: &mut [f32], sums: &mut [f32]) -> usize {
         }
         let found = largest(lanes);
         store(found, peaks);
+        if depth == Depth::Peaks {
+            for (flaw, chunk) in sums.iter_mut().zip(chunks) {
+                *flaw = if has_nan(chunk) { f32::NAN } else { 0.0 };
+            }
+            continue;
+        }
         let base = _mm512_max_ps(_mm512_set1_ps(f32::MIN), _mm512_permute_ps::<0>(found));
         let bases = [
             _mm512_shuffle_f32x4::<0b00_00_00_00>(base, base),
@@ -81,6 +88,17 @@ pub(super) fn digest(x: &[f32], peaks: &mut [f32], sums: &mut [f32]) -> usize {
         store(total(lanes), sums);
     }
     n
+}
+
+/// Whether one of the numbers is none.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn has_nan(chunk: &[f32; CHUNK]) -> bool {
+    let mut found = 0;
+    for i in (0..REGISTERS).step_by(2) {
+        found |= _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(load(chunk, i), load(chunk, i + 1));
+    }
+    found != 0
 }
 
 /// The `i`th register of a chunk.

@@ -14,7 +14,7 @@ use crate::simd::{LINE, fetch, fetch_to_write};
 /// Rows of a block of the left operand; with the depth of a tile it fills a part of the
 /// second-level cache.
 const ROWS: usize = 96;
-/// Bytes of a right operand that stay in the second-level cache beside all else.
+/// Bytes of an operand or a product that stay in the second-level cache beside all else.
 const CACHED: usize = 512 << 10;
 
 /// A pointer that several threads may hold, each writing its own part.
@@ -57,8 +57,9 @@ pub(super) fn multiply<T: Real>(
         return;
     }
     let threads = rayon::current_num_threads();
-    let out = Shared(c.data.as_mut_ptr());
-    let job = Job { a, packed, cols, depth, out, row_stride: c.row_stride, sums, tile, digest };
+    let far = c.rows * c.row_stride * size_of::<T>() > CACHED;
+    let (out, row_stride) = (Shared(c.data.as_mut_ptr()), c.row_stride);
+    let job = Job { a, packed, cols, depth, out, row_stride, far, sums, tile, digest };
     if threads == 1 || c.rows * cols * depth < PARALLEL_FROM {
         job.run(0..c.rows, 0..panels);
         return;
@@ -88,6 +89,8 @@ struct Job<'a, T: 'static> {
     depth: usize,
     out: Shared<T>,
     row_stride: usize,
+    /// Whether the product is too large to be near where it is written.
+    far: bool,
     sums: Sums<'a, T>,
     tile: &'static Tile<T>,
     digest: Option<logits::Shared<T>>,
@@ -194,7 +197,8 @@ impl<T: Real> Job<'_, T> {
             let n_rows = tile.rows.min(rows.end - row);
             let left_cells = left.tile(row - rows.start, n_rows, tile.rows, n_cells);
             let place = |row: usize| self.out.0.wrapping_add(row * self.row_stride + col);
-            for row in (row + tile.rows..rows.end).take(tile.rows) {
+            let next = if self.far { row + tile.rows..rows.end } else { 0..0 };
+            for row in next.take(tile.rows) {
                 for col in (0..cols).step_by(LINE / size_of::<T>()) {
                     fetch_to_write(place(row).wrapping_add(col));
                 }
@@ -259,7 +263,10 @@ impl<'a, T> Ahead<'a, T> {
             1 => (rows.len(), depth.len(), row_stride),
             _ => (depth.len(), rows.len(), col_stride),
         };
-        let lines = n_runs * (run * size_of::<T>()).div_ceil(LINE);
+        let lines = match size_of_val(data) > CACHED {
+            true => n_runs * (run * size_of::<T>()).div_ceil(LINE),
+            false => 0,
+        };
         let start = rows.start * row_stride + depth.start * col_stride;
         Self { data, run, stride, start, done: 0, lines, share: lines.div_ceil(n_tiles) }
     }

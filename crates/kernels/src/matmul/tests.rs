@@ -133,7 +133,7 @@ fn check_digest<T: Real>(m: usize, n: usize, k: usize) {
         for (row, (peaks, sums)) in expected.chunks(n).zip(rows) {
             logits::digest(row, peaks, sums);
         }
-        let digest = Digest { peaks: &mut peaks, sums: &mut sums };
+        let digest = Digest { depth: logits::Depth::Sums, peaks: &mut peaks, sums: &mut sums };
         job::multiply(tile, a, right, MatrixMut::new(&mut found, m, n), from, Some(digest));
         let all = [(&found, &expected), (&peaks, &expected_peaks), (&sums, &expected_sums)];
         assert!(all.iter().all(|(a, b)| same(a, b)), "{m} × {n} × {k}, {level:?}");

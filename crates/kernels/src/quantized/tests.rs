@@ -213,7 +213,11 @@ fn rows_are_digested_whoever_multiplies_them() {
                 [(); 4].map(|()| vec![0.0; rows * chunks]);
             pool.install(|| {
                 layer.product(&x, &mut expected, Finish::Replace);
-                layer.logits(&x, &mut found, Digest { peaks: &mut peaks, sums: &mut sums });
+                layer.logits(
+                    &x,
+                    &mut found,
+                    Digest { depth: logits::Depth::Sums, peaks: &mut peaks, sums: &mut sums },
+                );
             });
             let digests = expected_peaks.chunks_mut(chunks).zip(expected_sums.chunks_mut(chunks));
             for (row, (peaks, sums)) in expected.chunks(output).zip(digests) {

@@ -64,7 +64,9 @@ pub(crate) struct State {
     /// What the output layer sees, `h̃` with attention: `[rows, dim]`. Input feeding reads it at the
     /// next step; before the first it is zero.
     out: Vec<f32>,
-    /// What each row saw of the source.
+    /// Whether anybody will look at what the rows saw.
+    pub(crate) watched: bool,
+    /// What each row saw of the source; nothing if nobody will look at it.
     weights: Vec<Vec<f32>>,
     /// Memory to work in.
     room: Room,
@@ -202,6 +204,9 @@ impl Ready {
         let mut out = Vec::new();
         combine.forward(&both, &mut state.room, &mut out);
         slices::tanh(&mut out);
+        if !state.watched {
+            return Ok((out, vec![Vec::new(); n]));
+        }
         let weights = state.rows.iter().enumerate().map(|(row, place)| {
             let offsets = &encoded.offsets;
             trace.dense(row, offsets[place.sentence + 1] - offsets[place.sentence])
@@ -273,6 +278,7 @@ impl Ready {
             rows: (0..n).map(|sentence| Row { sentence, position: 0 }).collect(),
             layers,
             out: vec![0.0; n * dim],
+            watched: true,
             weights: Vec::new(),
             room: Room::default(),
         })

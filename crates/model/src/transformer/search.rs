@@ -135,7 +135,9 @@ pub(crate) struct State {
     /// `0, 1, …`, as long as the longest source.
     places: Vec<u32>,
     run: Run,
-    /// What each row saw of the source.
+    /// Whether anybody will look at what the rows saw.
+    pub(crate) watched: bool,
+    /// What each row saw of the source; nothing if nobody will look at it.
     weights: Vec<Vec<f32>>,
 }
 
@@ -263,18 +265,18 @@ impl Ready {
         })
     }
 
-    /// Attention of layer `l` to the source. Leaves in `weights` what each row saw, if alignments
-    /// are read from this layer.
+    /// Attention of layer `l` to the source. Leaves in `weights`, if there is such a place, what each
+    /// row saw, if alignments are read from this layer.
     fn attend_source<K: Kept<Number = f32>>(
         &self,
         l: usize,
         (sentences, places): (&[Sentence<K>], &[u32]),
         run: &mut Run,
-        weights: &mut Vec<Vec<f32>>,
+        weights: Option<&mut Vec<Vec<f32>>>,
     ) -> Result<()> {
         let (layer, dim) = (&self.decoder[l].cross, self.dim());
         let (heads, head_dim) = (self.config.heads.get(), self.config.head_dim());
-        let wanted = self.attended.of(l);
+        let wanted = self.attended.of(l).filter(|_| weights.is_some());
         run.sublayer(self.config.norm_place, &layer.norm, |x, work, out| {
             layer.query.forward(x, &mut work.room, &mut work.wide);
             let hypotheses: Vec<_> = sentences.iter().map(|s| s.given(l, places)).collect();
@@ -282,7 +284,7 @@ impl Ready {
             let queries = Rows::new(&work.wide, dim);
             let seen =
                 multi_head::step(heads, head_dim, queries, &hypotheses, &mut work.inner, wanted)?;
-            if wanted.is_some() {
+            if let (Some(_), Some(weights)) = (wanted, weights) {
                 self.attended.add((l, self.decoder.len()), seen, weights);
             }
             layer.output.add(&work.inner, &mut work.room, out);
@@ -308,6 +310,7 @@ impl Ready {
             position: 0,
             places: (0..longest as u32).collect(),
             run: Run::default(),
+            watched: true,
             weights: Vec::new(),
         })
     }
@@ -321,10 +324,12 @@ impl Ready {
 
     /// Lets all rows read as many known ids.
     pub(crate) fn read(&self, state: &mut State, last: &[u32]) -> Result<()> {
-        let State { sentences, position, places, run, weights } = state;
+        let State { sentences, position, places, run, watched, weights } = state;
         self.config.check_length(*position + 1)?;
         self.embed(&self.target, (last, &vec![0; last.len()]), *position..*position + 1, run);
         let at = (*position, &places[..]);
+        weights.resize(last.len(), Vec::new());
+        let weights = watched.then_some(weights);
         match sentences {
             Sentences::F32(sentences) => self.decode(sentences, at, run, weights),
             Sentences::Bf16(sentences) => self.decode(sentences, at, run, weights),
@@ -340,12 +345,12 @@ impl Ready {
         sentences: &mut [Sentence<K>],
         (position, places): (usize, &[u32]),
         run: &mut Run,
-        weights: &mut Vec<Vec<f32>>,
+        mut weights: Option<&mut Vec<Vec<f32>>>,
     ) -> Result<()> {
         sentences.iter_mut().for_each(|sentence| sentence.past.push());
         for (l, layer) in self.decoder.iter().enumerate() {
             self.attend_past(l, (sentences, position), run)?;
-            self.attend_source(l, (sentences, places), run, weights)?;
+            self.attend_source(l, (sentences, places), run, weights.as_deref_mut())?;
             run.feed_forward(&self.config, &layer.feed_forward)?;
         }
         Ok(())

@@ -4,8 +4,8 @@
 use candle_core::{DType, Device, Tensor};
 use kernels::{Mode, Purpose, Random};
 use model::{
-    Batch, EncoderDecoder, Guided, Model, ModelConfig, ModelDir, Objective, Ready, Result,
-    SearchPrecision, Shortlist, Special, Step, Vocabs,
+    Batch, EncoderDecoder, Guided, Interest, Model, ModelConfig, ModelDir, Objective, Ready,
+    Result, SearchPrecision, Shortlist, Special, Step, Vocabs,
 };
 
 pub(crate) const SPECIAL: Special = Special { pad: 0, unk: 1, bos: 2, eos: 3 };
@@ -153,6 +153,26 @@ fn check_neighbours_in(config: &ModelConfig, precision: SearchPrecision) -> Resu
                 assert!(same, "{config:?}, {precision:?}");
             }
         }
+    }
+    check_interest(&ready, config)
+}
+
+/// Scores do not depend on what else is looked at, and what is not may be missing.
+fn check_interest(ready: &Ready, config: &ModelConfig) -> Result<()> {
+    let src: Vec<Vec<u32>> = SRC.iter().map(|src| src.to_vec()).collect();
+    let steps = |interest: Interest| -> Result<[Step; 2]> {
+        let mut state = ready.start(&src)?;
+        ready.expect(&mut state, interest);
+        let first = ready.step(&mut state, &[SPECIAL.bos; 3])?;
+        ready.select(&mut state, &[2, 0, 0, 1])?;
+        Ok([first, ready.step(&mut state, &[4, 5, 6, 7])?])
+    };
+    let all = steps(Interest::default())?;
+    let little = steps(Interest { best: None, log_probs: false, weights: false })?;
+    for (all, little) in all.iter().zip(little) {
+        assert_eq!((&little.scores, &little.peaks), (&all.scores, &all.peaks), "{config:?}");
+        assert_eq!(little.shifts, vec![0.0; all.shifts.len()]);
+        assert_eq!(little.weights, vec![Vec::<f32>::new(); all.weights.len()]);
     }
     Ok(())
 }

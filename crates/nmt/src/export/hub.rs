@@ -101,9 +101,8 @@ impl Hub {
             let pairs = Pairs::open(&PathBuf::from(src), &PathBuf::from(reference))?;
             let pairs = pairs.collect::<text::Result<Vec<_>>>()?;
             let sources: Vec<&str> = pairs.iter().map(|pair| pair.src.as_str()).collect();
-            let found = translator.translate(&sources)?.into_iter();
-            let hyps = found.map(|found| found.into_iter().next().unwrap_or_default().text);
-            let hyps: Vec<String> = hyps.collect();
+            let wordings = translator.word(&sources)?.into_iter();
+            let hyps: Vec<String> = wordings.map(|wording| wording.text).collect();
             let refs = vec![pairs.iter().map(|pair| pair.tgt.clone()).collect::<Vec<_>>()];
             let mut scores = Vec::new();
             for metric in METRICS {

@@ -62,7 +62,7 @@ fn tasks(sources: &[Vec<u32>]) -> Vec<Task<'_>> {
 
 /// The same for a search that looks at all tokens.
 fn all<'a>(tasks: &'a [Task<'a>]) -> Tasks<'a> {
-    Tasks { tasks, look_at: None }
+    Tasks { tasks, interest: Interest::default() }
 }
 
 /// The hypotheses of one sentence.

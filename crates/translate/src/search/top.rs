@@ -127,21 +127,24 @@ impl Top {
 /// # Errors
 /// [`Error::NotANumber`] if the row holds a NaN.
 pub(super) fn most_likely(row: &Row<'_>) -> Result<Option<(u32, f32)>> {
+    if row.shift.is_nan() {
+        return Err(Error::NotANumber { token: 0, found: row.shift });
+    }
     let mut best = (0, f32::NEG_INFINITY);
-    for (chunk, peak) in row.peaks().enumerate() {
-        if peak <= best.1 {
-            continue; // a NaN is not
+    for (peak, (scores, tokens)) in
+        row.peaks.iter().zip(row.scores.chunks(CHUNK).zip((0..).step_by(CHUNK)))
+    {
+        if *peak <= best.1 {
+            continue;
         }
-        for (token, log_prob) in row.chunk(chunk) {
-            if log_prob.is_nan() {
-                return Err(Error::NotANumber { token, found: log_prob });
-            }
-            if log_prob > best.1 {
-                best = (token, log_prob);
+        for (&score, token) in scores.iter().zip(tokens..) {
+            if score > best.1 {
+                best = (token, score);
             }
         }
     }
-    Ok((best.1 > f32::NEG_INFINITY).then_some((best.0, best.1.min(0.0))))
+    let (token, score) = best;
+    Ok((score > f32::NEG_INFINITY).then(|| (token, (score + row.shift).min(0.0))))
 }
 
 #[cfg(test)]

@@ -140,6 +140,31 @@ fn a_stream_gives_what_all_lines_at_once_give() {
 }
 
 #[test]
+fn words_alone_are_those_of_the_best_translation() {
+    let mut translator = translator();
+    let sampled = SearchConfig { sample: Some(Sampling::default()), ..translator.config.clone() };
+    let configs = [
+        translator.config.clone(),
+        SearchConfig { beam: size(1), ..translator.config.clone() },
+        SearchConfig { n_best: size(3), ..translator.config.clone() },
+        SearchConfig { mbr: Some(Mbr::default()), n_best: size(2), ..sampled.clone() },
+        sampled,
+        SearchConfig { beam: size(1), no_repeat_ngram: 2, ..translator.config.clone() },
+    ];
+    for config in configs {
+        translator.config = config;
+        let best = |found: Vec<Translation>| Wording::from(found[0].clone());
+        let expected: Vec<Wording> =
+            translator.translate(&lines()).unwrap().into_iter().map(best).collect();
+        assert_eq!(translator.word(&lines()).unwrap(), expected, "{:?}", translator.config);
+        let input = lines().into_iter().map(Ok::<_, Error>);
+        let streamed = translator.word_lines(input, size(2));
+        let streamed: Vec<Wording> = streamed.map(|found| found.unwrap().1.unwrap()).collect();
+        assert_eq!(streamed, expected);
+    }
+}
+
+#[test]
 fn an_endless_stream_is_read_no_further_than_allowed() {
     let translator = translator();
     let n_read = Arc::new(AtomicUsize::new(0));

@@ -126,8 +126,10 @@ impl Ready {
         state.out = out;
         state.hypotheses.say(scores, self.special)?;
         let weights = match weights {
-            Some(weights) => state.hypotheses.packed(weights.to_vec2()?.into_iter()),
-            None => vec![Vec::new(); last.len()],
+            Some(weights) if state.hypotheses.are_watched() => {
+                state.hypotheses.packed(weights.to_vec2()?.into_iter())
+            }
+            _ => vec![Vec::new(); last.len()],
         };
         state.hypotheses.see(weights);
         state.position += 1;

@@ -195,7 +195,8 @@ impl Ready {
             let (memory, spans) = (&state.memory[l], &state.hypotheses.spans);
             let heads = self.heads();
             let attended = heads.to_memory(&query, memory, spans)?;
-            if let Some(wanted) = self.attended.of(l) {
+            let watched = state.hypotheses.are_watched();
+            if let Some(wanted) = self.attended.of(l).filter(|_| watched) {
                 let wanted = match wanted {
                     Heads::Mean => Wanted::Mean,
                     Heads::One(head) => Wanted::One(head),

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// [`Toy`], of which only the best tokens are possible where a search has said how many it looks at.
+/// [`Toy`], which says no more than a search has said that it looks at.
 struct Few(Toy);
 
 impl EncoderDecoder for Few {
-    type State = (<Toy as EncoderDecoder>::State, Option<usize>);
+    type State = (<Toy as EncoderDecoder>::State, Interest);
 
     fn vocab(&self) -> usize {
         self.0.vocab()
@@ -22,7 +22,7 @@ impl EncoderDecoder for Few {
     }
 
     fn start(&self, src: &[Vec<u32>]) -> model::Result<Self::State> {
-        Ok((self.0.start(src)?, None))
+        Ok((self.0.start(src)?, Interest::default()))
     }
 
     fn read(&self, state: &mut Self::State, last: &[u32]) -> model::Result<()> {
@@ -36,7 +36,14 @@ impl EncoderDecoder for Few {
         step: &mut Step,
     ) -> model::Result<()> {
         self.0.predict(&mut state.0, rows, step)?;
-        let Some(most) = state.1 else { return Ok(()) };
+        if !state.1.weights {
+            step.weights.iter_mut().for_each(Vec::clear);
+        }
+        if !state.1.log_probs {
+            // Scores of any size.
+            step.scores.iter_mut().for_each(|score| *score *= 4.0);
+        }
+        let most = state.1.best.unwrap_or(self.0.vocab);
         let mut log_probs = std::mem::take(&mut step.scores);
         for row in log_probs.chunks_exact_mut(self.0.vocab) {
             let mut order: Vec<usize> = (0..row.len()).collect();
@@ -53,8 +60,8 @@ impl EncoderDecoder for Few {
         self.0.select(&mut state.0, rows)
     }
 
-    fn look_at(&self, state: &mut Self::State, most: usize) {
-        state.1 = Some(most);
+    fn expect(&self, state: &mut Self::State, interest: Interest) {
+        state.1 = interest;
     }
 }
 
@@ -80,7 +87,13 @@ proptest! {
         };
         let sources = [vec![4, 7], vec![5], vec![8, 8, 6]];
         let expected = search(&toy(seed), &sources, &config).unwrap();
-        prop_assert_eq!(search(&Few(toy(seed)), &sources, &config).unwrap(), expected);
+        prop_assert_eq!(&search(&Few(toy(seed)), &sources, &config).unwrap(), &expected);
+
+        let found = search_for(Use::Ids, &Few(toy(seed)), &sources, &[], &config).unwrap();
+        let ids = |found: &[Vec<Hypothesis>]| -> Vec<_> {
+            found.concat().into_iter().map(|one| (one.ids, one.finished, one.lacking)).collect()
+        };
+        prop_assert_eq!(ids(&found), ids(&expected));
     }
 }
 
