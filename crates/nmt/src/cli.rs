@@ -37,7 +37,7 @@ use crate::{
     version,
     subcommand_value_name = "COMMAND",
     after_help = "\
-Exit codes: 0 done, 1 failed, 2 misused
+Exit codes: 0 done, 1 failed, 2 misused, 130 stopped by a signal (training is saved before)
 
 Examples:
   nmt quickstart                 the whole way, in a few minutes

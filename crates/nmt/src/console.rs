@@ -84,6 +84,9 @@ impl Console {
         if closed_pipe(error) {
             return ExitCode::SUCCESS;
         }
+        if error.is::<Stopped>() {
+            return ExitCode::from(Stopped::CODE);
+        }
         let mut stderr = io::stderr().lock();
         _ = writeln!(stderr, "{} {error:#}", self.emphasis("error:", "31"));
         if let Some(hint) = error.downcast_ref::<Hinted>().map(|hinted| &hinted.hint) {
@@ -198,6 +201,24 @@ impl<T, E: Into<anyhow::Error>> Hint<T> for Result<T, E> {
         self.map_err(|error| Hinted { error: error.into(), hint: hint.into() }.into())
     }
 }
+
+/// Somebody stopped the program by a signal, and has been told what there is.
+#[derive(Debug)]
+pub(crate) struct Stopped;
+
+impl Stopped {
+    /// The exit code, that of a program that Ctrl-C ends: who runs several one after another, as a
+    /// script does, then stops as well.
+    pub(crate) const CODE: u8 = 130;
+}
+
+impl Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stopped by a signal")
+    }
+}
+
+impl std::error::Error for Stopped {}
 
 /// A mistake in the use of the command line that only shows once files have been seen.
 #[derive(Debug)]

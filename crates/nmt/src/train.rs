@@ -16,7 +16,7 @@ use train::{Error, Event, Experiment, Job, Start, Summary, train};
 
 use crate::{
     cli::Session,
-    console::{Console, Hint},
+    console::{Console, Hint, Stopped},
     progress::Progress,
 };
 
@@ -27,8 +27,8 @@ use crate::{
 /// `metrics.csv` and `samples.txt` say how it went, `alignments.html` plays how attention came to
 /// align, and `config.toml` is the experiment with every default written out.
 ///
-/// Ctrl-C or SIGTERM saves and stops; a second Ctrl-C stops at once. With `--resume` the run
-/// goes on as if it had never been stopped: the result is the same to the bit.
+/// Ctrl-C or SIGTERM saves and stops, with exit code 130; a second Ctrl-C stops at once. With
+/// `--resume` the run goes on as if it had never been stopped: the result is the same to the bit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 An experiment file says at least this much:
@@ -67,9 +67,6 @@ pub(crate) struct Train {
     resume: bool,
 }
 
-/// Exit code of a program that was killed by Ctrl-C, as shells report it.
-const KILLED: i32 = 130;
-
 impl Train {
     /// Trains until the experiment's end or a signal.
     pub(crate) fn run(self, session: &Session<'_>) -> anyhow::Result<()> {
@@ -97,7 +94,7 @@ impl Train {
             other => Ok(other?),
         }?;
         tell(session.console, &dir, &summary);
-        Ok(())
+        if summary.stop.is_final() { Ok(()) } else { Err(Stopped.into()) }
     }
 
     /// The directory of the run.
@@ -134,7 +131,7 @@ pub(crate) fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: a raised flag ends the program, an unraised one is raised.
-        flag::register_conditional_shutdown(signal, KILLED, stop.clone())?;
+        flag::register_conditional_shutdown(signal, i32::from(Stopped::CODE), stop.clone())?;
         flag::register(signal, stop.clone())?;
     }
     Ok(stop)

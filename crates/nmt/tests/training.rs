@@ -98,7 +98,7 @@ fn a_signal_saves_and_the_run_can_go_on() {
         }
         let id = running.0.id().to_string();
         assert!(Process::new("kill").args(["-s", signal, &id]).status().unwrap().success());
-        assert_eq!(running.0.wait().unwrap().code(), Some(0));
+        assert_eq!(running.0.wait().unwrap().code(), Some(130));
         let said =
             place.done(&format!("train --resume --out {signal} --set training.max_minutes=0.0001"));
         assert!(said.contains("resumed after update "), "{said}");
