@@ -23,14 +23,18 @@ if [ -z "${NMT:-}" ]; then
     cargo build --release --workspace >&2
 fi
 
+mkdir -p "$runs"
 for config in "${configs[@]}"; do
     run=$runs/$config
     [ -s "$run/results.txt" ] && continue
     if [ -d "$run/checkpoints" ]; then
-        "$nmt" train --resume --out "$run" --threads "${THREADS:-2}"
+        experiment=(--resume)
     else
-        "$nmt" train "configs/$config.toml" --out "$run" --threads "${THREADS:-2}"
+        experiment=("configs/$config.toml")
     fi
+    # What it says is kept: it tells how many pairs there were.
+    "$nmt" train "${experiment[@]}" --out "$run" --threads "${THREADS:-2}" \
+        2> >(tee -a "$run.log" >&2)
     # Where the test set is stands in the experiment, below its name.
     side() { sed -n '/^\[data.test.official\]/,/^$/s/^'"$1"' = "\(.*\)"/\1/p' "$run/config.toml"; }
     "$nmt" evaluate --model "$run/averaged" --src "$(side src)" --ref "$(side tgt)" \
@@ -42,7 +46,7 @@ echo "| config | training pairs | minutes | BLEU | chrF |"
 echo "|---|---:|---:|---:|---:|"
 for config in "${configs[@]}"; do
     run=$runs/$config
-    pairs=$(sed -n 's/^data *\([0-9,]*\) pairs.*/\1/p' "$run/train.log" | head -1)
+    pairs=$(sed -n 's/^data *\([0-9,]*\) pairs.*/\1/p' "$run.log" | head -1)
     minutes=$(tail -1 "$run/metrics.csv" | cut -d, -f"$(head -1 "$run/metrics.csv" | tr , '\n' \
         | grep -n '^elapsed_seconds$' | cut -d: -f1)" | awk '{ printf "%.0f", $1 / 60 }')
     score() { sed -n "s/^$1[^=]*= \([0-9.]*\).*/\1/p" "$run/results.txt" | head -1; }
