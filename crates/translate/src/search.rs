@@ -95,7 +95,7 @@ pub(crate) enum Use {
     Ids,
 }
 
-/// [`search_required`] for this use; there may not be more or fewer requirements than sources.
+/// [`search_required`] for this use. `required` is empty or as long as `sources`.
 pub(crate) fn search_for<M: EncoderDecoder>(
     purpose: Use,
     model: &M,
