@@ -80,9 +80,7 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
     /// [`Error::TooLong`] if a line has too many tokens, [`Error::TooManyPhrases`]; otherwise what
     /// [`search_required`] says.
     pub fn translate<L: Line>(&self, lines: &[L]) -> Result<Vec<Vec<Translation>>> {
-        let preparer = self.preparer();
-        let prepared = lines.iter().zip(1..).map(|(line, number)| preparer.line(line, number));
-        self.translate_prepared(&prepared.collect::<Result<Vec<_>>>()?)
+        self.translate_prepared(&self.prepared(lines)?)
     }
 
     /// Translates lines as they come: what has been read when the lines before are done, at most
@@ -104,9 +102,7 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         E: From<Error> + Send + 'static,
         I: IntoIterator<Item = std::result::Result<L, E>, IntoIter: Send + 'static>,
     {
-        let preparer = self.preparer();
-        let prepare = move |line: &L, number| preparer.line(line, number);
-        Ahead::new(lines, read_ahead, prepare, |lines: &[_]| self.translate_prepared(lines))
+        self.as_they_come(lines, read_ahead, |lines| self.translate_prepared(lines))
     }
 
     /// The words of the best of what [`translate`](Self::translate) finds for each line. Whoever needs no
@@ -115,9 +111,7 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
     /// # Errors
     /// As there.
     pub fn word<L: Line>(&self, lines: &[L]) -> Result<Vec<Wording>> {
-        let preparer = self.preparer();
-        let prepared = lines.iter().zip(1..).map(|(line, number)| preparer.line(line, number));
-        self.word_prepared(&prepared.collect::<Result<Vec<_>>>()?)
+        self.word_prepared(&self.prepared(lines)?)
     }
 
     /// [`word`](Self::word) for lines as they come, as [`translate_lines`](Self::translate_lines)
@@ -132,9 +126,7 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
         E: From<Error> + Send + 'static,
         I: IntoIterator<Item = std::result::Result<L, E>, IntoIter: Send + 'static>,
     {
-        let preparer = self.preparer();
-        let prepare = move |line: &L, number| preparer.line(line, number);
-        Ahead::new(lines, read_ahead, prepare, |lines: &[_]| self.word_prepared(lines))
+        self.as_they_come(lines, read_ahead, |lines| self.word_prepared(lines))
     }
 
     /// Says what the model thinks of given pairs of source and translation: log-probabilities
@@ -190,6 +182,30 @@ impl<M: EncoderDecoder + Sync> Translator<M> {
             let found = batch.iter().zip(scored);
             found.map(|(&idx, scored)| work(idx, &pairs[idx], scored)).collect()
         })
+    }
+
+    /// All lines in tokens.
+    fn prepared<L: Line>(&self, lines: &[L]) -> Result<Vec<Prepared>> {
+        let preparer = self.preparer();
+        lines.iter().zip(1..).map(|(line, number)| preparer.line(line, number)).collect()
+    }
+
+    /// Does `work` on lines as [`translate_lines`](Self::translate_lines) reads them.
+    fn as_they_come<L, E, I, R, W>(
+        &self,
+        lines: I,
+        read_ahead: NonZeroUsize,
+        work: W,
+    ) -> Ahead<L, Prepared, R, E, W>
+    where
+        L: Line + Send + 'static,
+        E: From<Error> + Send + 'static,
+        I: IntoIterator<Item = std::result::Result<L, E>, IntoIter: Send + 'static>,
+        W: Fn(&[Prepared]) -> Result<Vec<R>>,
+    {
+        let preparer = self.preparer();
+        let prepare = move |line: &L, number| preparer.line(line, number);
+        Ahead::new(lines, read_ahead, prepare, work)
     }
 
     fn translate_prepared(&self, lines: &[Prepared]) -> Result<Vec<Vec<Translation>>> {

@@ -15,11 +15,39 @@ const LANES: usize = 16;
 /// Lanes in half a register: what panels of the left operand hold.
 const HALF: usize = LANES / 2;
 
-/// Defines how a type is packed, given the factors in a cell, what loads cells along the depth of
-/// one lane, and what loads a cell of each lane.
+/// Defines how a type is packed, and the three ways that takes by how an operand lies, given the
+/// factors in a cell, what loads cells along the depth of one lane, and what loads a cell of each.
 macro_rules! packing {
     ($t:ty, $features:literal, $factors:literal, $along:ident, $across:ident,
-     $transpose:ident, $join:ident) => {
+     $(#[$meta:meta])* $pack:ident, $transpose:ident, $convert:ident, $join:ident) => {
+        $(#[$meta])*
+        ///
+        /// # Safety
+        /// The processor must have the AVX-512 that is named here.
+        #[target_feature(enable = $features)]
+        pub(in crate::matmul) unsafe fn $pack(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
+            if from.depth_stride != 1 {
+                $join(from, part, cells);
+            } else if part.width == 1 {
+                $convert(from, part, cells);
+            } else {
+                $transpose(from, part, cells);
+            }
+        }
+
+        /// Packs panels of one lane, which lies side by side along the depth.
+        #[target_feature(enable = $features)]
+        fn $convert(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
+            let n_cells = cells_of::<$t>(part, $factors);
+            for (lane, out) in part.lanes.clone().zip(cells.chunks_exact_mut(n_cells)) {
+                let start = lane * from.lane_stride;
+                let lane = &from.data[start + part.depth.start..start + part.depth.end];
+                for (source, out) in lane.chunks(LANES * $factors).zip(out.chunks_mut(LANES)) {
+                    store_some(out, $along(source));
+                }
+            }
+        }
+
         /// Packs lanes that lie side by side along the depth, into panels of whole registers.
         #[target_feature(enable = $features)]
         fn $transpose(from: Operand<'_, $t>, part: &Part, cells: &mut [$t]) {
@@ -78,84 +106,42 @@ macro_rules! packing {
     };
 }
 
-packing!(f32, "avx512f", 1, load, load_lanes, transpose_numbers, copy_numbers);
-packing!(Mixed, "avx512f", 1, load_factors, load_lanes_of_factors, transpose_factors, copy_factors);
+packing!(
+    f32,
+    "avx512f",
+    1,
+    load,
+    load_lanes,
+    /// Packs numbers as they are.
+    numbers,
+    transpose_numbers,
+    copy_lanes_of_numbers,
+    join_numbers
+);
+packing!(
+    Mixed,
+    "avx512f",
+    1,
+    load_factors,
+    load_lanes_of_factors,
+    /// Packs factors rounded to bfloat16, each in a cell of its own, of a pair the second first.
+    factors,
+    transpose_factors,
+    round_lanes,
+    join_factors
+);
 packing!(
     Mixed,
     "avx512f,avx512bw,avx512bf16",
     2,
     load_pairs,
     load_lanes_of_pairs,
+    /// Packs pairs of numbers, rounded to bfloat16, as bits.
+    pairs,
     transpose_pairs,
+    round_lanes_in_pairs,
     join_pairs
 );
-
-/// Packs numbers as they are.
-///
-/// # Safety
-/// The processor must have AVX-512 F.
-#[target_feature(enable = "avx512f")]
-pub(in crate::matmul) unsafe fn numbers(from: Operand<'_, f32>, part: &Part, cells: &mut [f32]) {
-    if from.depth_stride == 1 {
-        transpose_numbers(from, part, cells);
-    } else {
-        copy_numbers(from, part, cells);
-    }
-}
-
-/// Packs factors rounded to bfloat16, each in a cell of its own, of a pair the second first.
-///
-/// # Safety
-/// The processor must have AVX-512 F.
-#[target_feature(enable = "avx512f")]
-pub(in crate::matmul) unsafe fn factors(
-    from: Operand<'_, Mixed>,
-    part: &Part,
-    cells: &mut [Mixed],
-) {
-    if from.depth_stride != 1 {
-        copy_factors(from, part, cells);
-    } else if part.width == 1 {
-        let n_cells = cells_of::<Mixed>(part, 1);
-        for (lane, out) in part.lanes.clone().zip(cells.chunks_exact_mut(n_cells)) {
-            let start = lane * from.lane_stride;
-            let lane = &from.data[start + part.depth.start..start + part.depth.end];
-            for (source, out) in lane.chunks(LANES).zip(out.chunks_mut(LANES)) {
-                store_some(out, load_factors(source));
-            }
-        }
-    } else {
-        transpose_factors(from, part, cells);
-    }
-}
-
-/// Packs pairs of numbers, rounded to bfloat16, as bits.
-///
-/// # Safety
-/// The processor must have AVX-512 F, BW and BF16.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(in crate::matmul) unsafe fn pairs(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
-    if from.depth_stride != 1 {
-        join_pairs(from, part, cells);
-    } else if part.width == 1 {
-        convert_lanes(from, part, cells);
-    } else {
-        transpose_pairs(from, part, cells);
-    }
-}
-
-/// Packs panels of one lane, which lies side by side along the depth.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn convert_lanes(from: Operand<'_, Mixed>, part: &Part, cells: &mut [Mixed]) {
-    let n_cells = part.depth.len().div_ceil(2);
-    for (lane, out) in part.lanes.clone().zip(cells.chunks_exact_mut(n_cells)) {
-        let start = lane * from.lane_stride;
-        let lane = &from.data[start + part.depth.start..start + part.depth.end];
-        for (source, out) in lane.chunks(2 * LANES).zip(out.chunks_mut(LANES)) {
-            store_some(out, load_pairs(source));
-        }
-    }
-}
 
 /// Cells along the depth of a part.
 fn cells_of<T: HasTile>(part: &Part, factors: usize) -> usize {
@@ -262,7 +248,8 @@ fn store_half<T>(cells: &mut [T], values: __m256) {
 /// Stores as much of a register as there is room for.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_some(cells: &mut [Mixed], values: __m512) {
+fn store_some<T>(cells: &mut [T], values: __m512) {
+    const { assert!(size_of::<T>() == size_of::<f32>()) }
     // SAFETY: the mask covers what is there.
     unsafe { _mm512_mask_storeu_ps(cells.as_mut_ptr().cast(), first(cells.len()), values) }
 }
