@@ -176,3 +176,30 @@ fn finished(finish: Finish, room: &mut Room, out: &mut [f32], product: impl FnOn
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A vocabulary of more than four chunks, the digest of which is not all of one kind.
+    const VOCAB: usize = 300;
+
+    #[test]
+    fn scores_that_nobody_weighs_still_have_to_be_numbers() {
+        for precision in [SearchPrecision::F32, SearchPrecision::Bf16, SearchPrecision::Int8] {
+            for (place, flaw) in [(0, f32::NAN), (299, f32::NAN), (70, f32::INFINITY), (70, 1.0)] {
+                let mut bias = vec![0.25; VOCAB];
+                bias[place] = flaw;
+                let weight = Matrix::Numbers(vec![0.5; VOCAB * 2]);
+                let layer = Linear::new([VOCAB, 2], weight, bias, precision);
+                let (mut room, mut step) = (Room::default(), Step::default());
+                for depth in [Depth::Sums, Depth::Peaks] {
+                    layer.predict(&[1.0, -2.0], depth, &mut room, &mut step);
+                    let shift = step.shifts[0];
+                    assert_eq!(shift.is_nan(), flaw != 1.0, "{flaw} at {place}, {precision:?}");
+                    assert!(depth == Depth::Sums || shift.is_nan() || shift == 0.0, "{shift}");
+                }
+            }
+        }
+    }
+}
